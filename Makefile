@@ -1,0 +1,35 @@
+# make demo    train, distil and attribute on real data; pictures and a CSV land in out/
+# make test    every test, the doctests of the package, of README.md and of doc/
+# make lint    ruff and mypy
+# make clean   remove the environment, caches and outputs
+#
+# Each target makes its own environment in .venv first. PYTHON=... chooses the interpreter.
+
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: demo test lint clean
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --upgrade pip
+	$(BIN)/python -m pip install "$(TORCH)"
+	$(BIN)/python -m pip install -e ".[test,plot]"
+	touch $@
+
+demo: $(STAMP)
+	$(BIN)/python doc/examples/demo.py
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy sklearn_synset
+
+clean:
+	rm -rf .venv out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

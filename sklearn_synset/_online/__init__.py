@@ -1,0 +1,1 @@
+"""Query-time mathematics: from a synset and queries to attributions."""
