@@ -1,0 +1,156 @@
+"""The small network that is built for the data when no model is given."""
+
+import math
+
+import numpy as np
+import torch
+from skorch import NeuralNet, NeuralNetClassifier, NeuralNetRegressor
+from skorch.callbacks import Callback, LRScheduler
+from tqdm.auto import tqdm
+
+from sklearn_synset._torch_interop import as_tensor
+
+N_HIDDEN = 64
+WEIGHT_DECAY = 1e-3
+BATCH_SIZE = 128
+# Enough steps to bring a hundred rows to rest, and enough passes over many rows.
+N_STEPS, MIN_EPOCHS = 150, 30
+
+
+class StandardizedMLP(torch.nn.Module):
+    """One hidden layer of rectified linear units between two standardisations.
+
+    Parameters
+    ----------
+    input_mean, input_scale : Tensor of shape (d,)
+        Subtracted from the flattened rows, and divided by.
+
+    output_mean, output_scale : Tensor of shape (C,)
+        Multiplied with the last layer's output (scale) and added to it (mean).
+
+    n_hidden : int
+        Number of hidden units.
+    """
+
+    input_mean: torch.Tensor
+    input_scale: torch.Tensor
+    output_mean: torch.Tensor
+    output_scale: torch.Tensor
+
+    def __init__(
+        self,
+        input_mean: torch.Tensor,
+        input_scale: torch.Tensor,
+        output_mean: torch.Tensor,
+        output_scale: torch.Tensor,
+        n_hidden: int = N_HIDDEN,
+    ):
+        super().__init__()
+        self.register_buffer("input_mean", input_mean)
+        self.register_buffer("input_scale", input_scale)
+        self.register_buffer("output_mean", output_mean)
+        self.register_buffer("output_scale", output_scale)
+        dtype = input_mean.dtype
+        self.hidden = torch.nn.Linear(len(input_mean), n_hidden, dtype=dtype)
+        self.output = torch.nn.Linear(n_hidden, len(output_mean), dtype=dtype)
+
+    def forward(self, X: torch.Tensor) -> torch.Tensor:
+        """Return logits or predictions (n, C) of rows (n, d...)."""
+        standardized = (X.flatten(1) - self.input_mean) / self.input_scale
+        return self.output(self.hidden(standardized).relu()) * self.output_scale + self.output_mean
+
+
+class EpochProgress(Callback):
+    """Show a progress bar over the epochs of a skorch net."""
+
+    def on_train_begin(self, net, **kwargs):
+        """Open the bar."""
+        self.bar_ = tqdm(total=net.max_epochs, desc="train", unit="epoch")
+
+    def on_epoch_end(self, net, **kwargs):
+        """Advance the bar by one epoch."""
+        self.bar_.update()
+
+    def on_train_end(self, net, **kwargs):
+        """Close the bar, and let go of it as it cannot be pickled."""
+        self.bar_.close()
+        del self.bar_
+
+
+def default_net(
+    X: np.ndarray,
+    y: np.ndarray,
+    *,
+    n_classes: int | None,
+    dtype: torch.dtype,
+    device: torch.device,
+    verbose: int = 0,
+) -> NeuralNet:
+    r"""Build an untrained skorch net with the statistics of the data inside.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d...)
+        Training rows.
+
+    y : ndarray of shape (n,) or (n, t)
+        Encoded labels, or targets.
+
+    n_classes : int or None
+        Number of classes; None for regression.
+
+    dtype : torch.dtype
+        Floating dtype of the network.
+
+    device : torch.device
+        Where the network is trained.
+
+    verbose : int, default=0
+        Shows a progress bar over the epochs if positive, and skorch's table above 1.
+
+    Returns
+    -------
+    net : NeuralNetClassifier or NeuralNetRegressor
+        Trained by Adam with a cosine schedule, cross-entropy or mean squared error.
+
+    Notes
+    -----
+    The weight decay is :math:`10^{-3}`, times the variance of the target in regression: the
+    trained network then follows a change of the target's unit.
+    """
+    flat = X.reshape(len(X), -1)
+    target = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
+    if n_classes is not None:
+        output_mean, output_scale = np.zeros(n_classes), np.ones(n_classes)
+    else:
+        output_mean, output_scale = target.mean(0), _positive_scale(target)
+    statistics = {
+        "module__input_mean": flat.mean(0, dtype=np.float64),
+        "module__input_scale": _positive_scale(flat),
+        "module__output_mean": output_mean,
+        "module__output_scale": output_scale,
+    }
+    max_epochs = max(MIN_EPOCHS, N_STEPS // math.ceil(len(X) / BATCH_SIZE))
+    schedule = LRScheduler("CosineAnnealingLR", T_max=max_epochs)
+    return (NeuralNetRegressor if n_classes is None else NeuralNetClassifier)(
+        StandardizedMLP,
+        criterion=torch.nn.MSELoss if n_classes is None else torch.nn.CrossEntropyLoss,
+        optimizer=torch.optim.Adam,
+        optimizer__weight_decay=WEIGHT_DECAY * float(np.square(output_scale).mean()),
+        lr=0.01,
+        max_epochs=max_epochs,
+        batch_size=BATCH_SIZE,
+        iterator_train__shuffle=True,
+        train_split=None,
+        callbacks=[("schedule", schedule)] + [("progress", EpochProgress())] * (verbose > 0),
+        verbose=max(0, verbose - 1),
+        device=str(device),
+        **{name: as_tensor(value, dtype=dtype) for name, value in statistics.items()},
+    )
+
+
+def _positive_scale(rows: np.ndarray) -> np.ndarray:
+    """Return the standard deviation (d,) of the columns, 1 where it is rounding error."""
+    scale = rows.std(0, dtype=np.float64)
+    rounding = 10 * np.finfo(np.float64).eps * np.abs(rows).max(0)
+    return np.where(scale > rounding, scale, 1.0)
