@@ -54,7 +54,16 @@ def read_idx(path):
 
 
 def fashion_rows(n_train, n_query, seed, image_shape=(784,)):
-    """Fashion-MNIST in [0, 1]: training rows from its training set, queries from its test set."""
+    """Fashion-MNIST in [0, 1]: training rows from its training set, queries from its test set.
+
+    The IDX files are looked for where Debian's package dataset-fashion-mnist puts them, or in the
+    folder that the environment variable FASHION_MNIST names.
+    """
+    if not FASHION_MNIST.is_dir():
+        raise FileNotFoundError(
+            f"Fashion-MNIST is not in {FASHION_MNIST}: install Debian's dataset-fashion-mnist, "
+            "or name the folder of its IDX files in the environment variable FASHION_MNIST."
+        )
     rng = np.random.RandomState(seed)
     rows = []
     for part, n_rows in (("train", n_train), ("t10k", n_query)):
