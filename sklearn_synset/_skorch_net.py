@@ -181,7 +181,9 @@ def initialized_clone(net: NeuralNet, device: torch.device | None, seed: int) ->
         return copied.initialize()
 
 
-def fitted_clone(net: NeuralNet, X: np.ndarray, y: np.ndarray, seed: int) -> NeuralNet:
+def fitted_clone(
+    net: NeuralNet, X: np.ndarray, y: np.ndarray, seed: int, n_threads: int | None = None
+) -> NeuralNet:
     """Clone a net and train it from a seed, whatever the global random state.
 
     Parameters
@@ -198,12 +200,17 @@ def fitted_clone(net: NeuralNet, X: np.ndarray, y: np.ndarray, seed: int) -> Neu
     seed : int
         Seeds the initial weights and the order of the rows.
 
+    n_threads : int, default=None
+        Number of torch's threads during the training; as it is if None.
+
     Returns
     -------
     net : NeuralNet
         Trained.
     """
     with keep_global_state(seed), torch.enable_grad():
+        if n_threads is not None:
+            torch.set_num_threads(n_threads)
         return clone(net).fit(X, y)
 
 

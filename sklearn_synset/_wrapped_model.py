@@ -135,7 +135,9 @@ def wrap(
             return _wrap_fitted(inner, training)
         return _train(inner, training, random_state)
     if estimator is None:
-        return _train(_untrained_default(training, verbose), training, random_state)
+        # Its matrices are so small that more threads only wait for each other.
+        net = _untrained_default(training, verbose)
+        return _train(net, training, random_state, n_threads=1)
     raise TypeError(
         "estimator must be None, a torch.nn.Module, a skorch net, or a FrozenEstimator of one; "
         f"got {estimator!r}."
@@ -192,7 +194,10 @@ def _wrap_fitted(net: NeuralNet, training: _Training) -> tuple[NeuralNet, Functi
 
 
 def _train(
-    net: NeuralNet, training: _Training, random_state: np.random.RandomState
+    net: NeuralNet,
+    training: _Training,
+    random_state: np.random.RandomState,
+    n_threads: int | None = None,
 ) -> tuple[NeuralNet, FunctionalModel]:
     """Clone a net, check it on two rows, and only then train it."""
     seed = draw_seed(random_state)
@@ -208,7 +213,7 @@ def _train(
     parameter = next(initialized.module_.parameters())
     rows = as_tensor(reshape_rows(training.X, training.input_shape), dtype=parameter.dtype)
     target = criterion_target(initialized, training.y, dtype=parameter.dtype, ndim=output.ndim)
-    fitted = fitted_clone(initialized, as_array(rows), target, seed)
+    fitted = fitted_clone(initialized, as_array(rows), target, seed, n_threads)
     return fitted, _freeze_net(fitted, training)
 
 
