@@ -13,6 +13,7 @@ from sklearn_synset._torch_interop import as_tensor
 
 N_HIDDEN = 64
 WEIGHT_DECAY = 1e-3
+ADAM_EPSILON = 1e-8
 BATCH_SIZE = 128
 # Enough steps to bring a hundred rows to rest, and enough passes over many rows.
 N_STEPS, MIN_EPOCHS = 120, 30
@@ -129,8 +130,8 @@ def default_net(
 
     Notes
     -----
-    The weight decay is :math:`10^{-3}`, times the variance of the target in regression: the
-    trained network then follows a change of the target's unit.
+    The weight decay is :math:`10^{-3}`, and in regression it and Adam's epsilon are multiplied by
+    the variance of the target: the trained network then follows a change of the target's unit.
     """
     flat = X.reshape(len(X), -1)
     target = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
@@ -138,6 +139,7 @@ def default_net(
         output_mean, output_scale = np.zeros(n_classes), np.ones(n_classes)
     else:
         output_mean, output_scale = target.mean(0), _positive_scale(target)
+    loss_unit = float(np.square(output_scale).mean())
     statistics = {
         "module__input_mean": flat.mean(0, dtype=np.float64),
         "module__input_scale": _positive_scale(flat),
@@ -150,7 +152,8 @@ def default_net(
         StandardizedMLP,
         criterion=torch.nn.MSELoss if n_classes is None else torch.nn.CrossEntropyLoss,
         optimizer=torch.optim.Adam,
-        optimizer__weight_decay=WEIGHT_DECAY * float(np.square(output_scale).mean()),
+        optimizer__weight_decay=WEIGHT_DECAY * loss_unit,
+        optimizer__eps=ADAM_EPSILON * loss_unit,
         lr=0.01,
         max_epochs=max_epochs,
         batch_size=BATCH_SIZE,
