@@ -133,19 +133,8 @@ def default_net(
     The weight decay is :math:`10^{-3}`, and in regression it and Adam's epsilon are multiplied by
     the variance of the target: the trained network then follows a change of the target's unit.
     """
-    flat = X.reshape(len(X), -1)
-    target = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
-    if n_classes is not None:
-        output_mean, output_scale = np.zeros(n_classes), np.ones(n_classes)
-    else:
-        output_mean, output_scale = target.mean(0), _positive_scale(target)
-    loss_unit = float(np.square(output_scale).mean())
-    statistics = {
-        "module__input_mean": flat.mean(0, dtype=np.float64),
-        "module__input_scale": _positive_scale(flat),
-        "module__output_mean": output_mean,
-        "module__output_scale": output_scale,
-    }
+    statistics = _statistics(X, y, n_classes)
+    loss_unit = float(np.square(statistics["module__output_scale"]).mean())
     max_epochs = max(MIN_EPOCHS, N_STEPS // math.ceil(len(X) / BATCH_SIZE))
     schedule = LRScheduler("CosineAnnealingLR", T_max=max_epochs)
     return (NeuralNetRegressor if n_classes is None else NeuralNetClassifier)(
@@ -168,6 +157,22 @@ def default_net(
         device=str(device),
         **{name: as_tensor(value, dtype=dtype) for name, value in statistics.items()},
     )
+
+
+def _statistics(X: np.ndarray, y: np.ndarray, n_classes: int | None) -> dict[str, np.ndarray]:
+    """Return the parameters (d,) and (C,) of the network's two standardisations."""
+    flat = X.reshape(len(X), -1)
+    if n_classes is not None:
+        output_mean, output_scale = np.zeros(n_classes), np.ones(n_classes)
+    else:
+        target = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
+        output_mean, output_scale = target.mean(0), _positive_scale(target)
+    return {
+        "module__input_mean": flat.mean(0, dtype=np.float64),
+        "module__input_scale": _positive_scale(flat),
+        "module__output_mean": output_mean,
+        "module__output_scale": output_scale,
+    }
 
 
 def _positive_scale(rows: np.ndarray) -> np.ndarray:
