@@ -221,7 +221,4 @@ def copy_module(module: torch.nn.Module) -> torch.nn.Module:
     attributes = [value for part in module.modules() for value in vars(part).values()]
     tensors = [value for value in attributes if isinstance(value, torch.Tensor)]
     memo: dict[int, object] = {id(t): t.detach().clone() for t in tensors if not t.is_leaf}
-    copied = copy.deepcopy(module, memo)
-    for parameter in copied.parameters():
-        parameter.grad = None
-    return copied
+    return copy.deepcopy(module, memo)

@@ -159,6 +159,7 @@ def test_module_mode_gradients_and_generator_are_untouched(is_training):
     generator = torch.get_rng_state(), np.random.get_state()[1]
     estimator_, model = wrapped(module)
     restored = restore(estimator_, model, torch.zeros_like(model.theta))
+    assert all(p.grad is None for p in (*estimator_.parameters(), *restored.parameters()))
     assert estimator_.training is module.training is restored.training is is_training
     assert all(p.requires_grad for p in (*module.parameters(), *restored.parameters()))
     assert all(torch.equal(p.grad, g) for p, g in zip(module.parameters(), gradients, strict=True))
