@@ -8,6 +8,10 @@ For each task the training rows are grouped by class-wise k-means. For every see
 trained on all rows, without each group, and on each of 60 random halves of the groups (every group
 is kept with probability one half), from the same weights and in the same row order. The outcome is
 kept in `cache/` beside this file, under a name that changes with everything that it depends on.
+
+Learning rates are chosen by the truth alone: high enough to fit the rows, low enough that a group's
+effect is not drowned by the seed's. At 0.1 one retraining of fashion-mlp has a LOO of 0.24, at 0.05
+of 0.45, at training accuracies of 0.97 and 0.95.
 """
 
 import argparse
@@ -166,7 +170,7 @@ TASKS = {
             "fashion-mlp",
             _rows(fashion_rows, 2000),
             partial(mlp, 784, 64, 10),
-            Recipe(batch_size=100, epochs=40, learning_rate=0.1),
+            Recipe(batch_size=100, epochs=40, learning_rate=0.05),
             n_groups=50,
             role="report",
         ),
