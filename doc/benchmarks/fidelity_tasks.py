@@ -188,7 +188,7 @@ TASKS = {
             "fashion10k-mlp",
             _rows(fashion_rows, 10_000),
             partial(mlp, 784, 64, 10),
-            Recipe(batch_size=100, epochs=20, learning_rate=0.1),
+            Recipe(batch_size=100, epochs=20, learning_rate=0.02),
             n_groups=100,
             role="report",
             slow=True,
