@@ -1,0 +1,124 @@
+"""Anchors: weights along the paths of leave-out retraining, with the real gradients there."""
+
+from dataclasses import dataclass
+
+import torch
+
+from sklearn_synset._functional_model import FunctionalModel
+from sklearn_synset._offline._gradient_distance import Distance
+from sklearn_synset._offline._group_gradient import group_gradients
+from sklearn_synset._online._removal import Retraining, removal_path
+from sklearn_synset._online._rewinding import rewound
+from sklearn_synset._synset import Synset
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingRows:
+    """The training rows as tensors.
+
+    Parameters
+    ----------
+    X : Tensor of shape (n, d...)
+        Inputs.
+
+    targets : Tensor of shape (n, C)
+        Targets.
+
+    rows_by_group : list of K Tensors
+        Row indices of each group.
+
+    batch_size : int
+        Most rows to evaluate at once.
+    """
+
+    X: torch.Tensor
+    targets: torch.Tensor
+    rows_by_group: list[torch.Tensor]
+    batch_size: int
+
+    def gradients(self, model: FunctionalModel, theta: torch.Tensor) -> torch.Tensor:
+        """Return each group's part of the gradient of the mean loss, (K, D)."""
+        return group_gradients(
+            model, theta, self.X, self.targets, self.rows_by_group, self.batch_size
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Anchor:
+    """A point at which the synset has to act as the training rows do.
+
+    Parameters
+    ----------
+    model : FunctionalModel
+        The network.
+
+    theta : Tensor of shape (D,)
+        Weights.
+
+    gradients : Tensor of shape (K, D)
+        Gradient of each group's training rows there.
+
+    distance : callable
+        Maps the synset's and the real group gradients (K, D) to what is to be made small.
+    """
+
+    model: FunctionalModel
+    theta: torch.Tensor
+    gradients: torch.Tensor
+    distance: Distance
+
+
+def draw_anchors(
+    model: FunctionalModel,
+    synset: Synset,
+    rows: TrainingRows,
+    retraining: Retraining,
+    distance: Distance,
+    n_anchors: int,
+    generator: torch.Generator,
+) -> list[Anchor]:
+    """Draw anchors from the paths that the current synset leads along.
+
+    Parameters
+    ----------
+    model : FunctionalModel
+        The trained network.
+
+    synset : Synset
+        The synset as it is now.
+
+    rows : TrainingRows
+        The real rows; each anchor costs one pass over them.
+
+    retraining : Retraining
+        What the paths are.
+
+    distance : callable
+        How gradients are compared.
+
+    n_anchors : int
+        Anchors to draw. The first two are the rewound and the trained weights; every other one
+        of the rest is on the path with all groups, the others each on a path without a random
+        group.
+
+    generator : torch.Generator
+        On the CPU.
+
+    Returns
+    -------
+    anchors : list of Anchor
+        Of length `n_anchors`.
+    """
+    n_drawn = max(0, n_anchors - 2)
+    kept = synset.group_size.new_ones(n_drawn, synset.n_groups)
+    removed = torch.randint(synset.n_groups, (n_drawn,), generator=generator)
+    for path in range(1, n_drawn, 2):
+        kept[path, removed[path]] = 0
+    # Weights move fast at first: times are spread evenly in their logarithm.
+    spread = (torch.arange(n_drawn) + torch.rand(n_drawn, generator=generator)) / max(1, n_drawn)
+    times = (float(retraining.n_steps) ** spread).round().long()
+    points = [rewound(model, retraining.rewind), model.theta][:n_anchors]
+    if n_drawn:
+        for step, theta in enumerate(removal_path(model, synset, kept, retraining), 1):
+            points.extend(theta[path].clone() for path in (times == step).nonzero()[:, 0])
+    return [Anchor(model, point, rows.gradients(model, point), distance) for point in points]

@@ -1,0 +1,146 @@
+"""The offline stage: from starting rows to the synset, in rounds of anchors and matching."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+
+from sklearn_synset._functional_model import FunctionalModel
+from sklearn_synset._offline._anchors import Anchor, TrainingRows, draw_anchors
+from sklearn_synset._offline._energy_norm import energy_norm
+from sklearn_synset._offline._gradient_distance import DISTANCES, Distance, squared_error
+from sklearn_synset._offline._reversed_gradient_matching import Matching, row_bounds
+from sklearn_synset._online._removal import Retraining
+from sklearn_synset._online._rewinding import rewound
+from sklearn_synset._synset import Synset
+
+_N_ROUNDS = 4
+_ANCHORS_PER_ROUND = 6
+_ANCHOR_BYTES = 2**28
+_MOMENTUM_GAIN = 10.0  # steps with momentum 0.9 are worth ten plain ones
+
+Planner = Callable[[FunctionalModel, Synset], Retraining]
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """Outcome of a distillation.
+
+    Parameters
+    ----------
+    candidates : list of Synset
+        The starting rows, the rows with matched targets and weights, and the rows with matched
+        inputs too.
+
+    loss_curve : list of float
+        Gradient distance before each step.
+    """
+
+    candidates: list[Synset]
+    loss_curve: list[float] = field(default_factory=list)
+
+
+def distil(
+    models: list[FunctionalModel],
+    rows: TrainingRows,
+    start: Synset,
+    plan: Planner,
+    *,
+    distance: str | Distance,
+    max_iter: int,
+    learning_rate: float,
+    tol: float,
+    generator: torch.Generator,
+    report: Callable[[float], None],
+) -> Distilled:
+    """Match the synset to the training rows along the removal paths of all networks.
+
+    Parameters
+    ----------
+    models : list of FunctionalModel
+        The trained networks that one synset has to serve.
+
+    rows : TrainingRows
+        The training rows.
+
+    start : Synset
+        Where to start.
+
+    plan : callable
+        Maps a network and a synset to the `Retraining` whose paths are matched.
+
+    distance : {"energy", "squared_error", "cosine"} or callable
+        What is made small; a callable maps the synset's and the real group gradients (K, D) to a
+        distance.
+
+    max_iter : int
+        Steps of matching; 0 leaves the starting rows.
+
+    learning_rate : float
+        Size of the first step, see `Matching`.
+
+    tol : float
+        Stops at the end of a round whose mean distance is below.
+
+    generator : torch.Generator
+        On the CPU.
+
+    report : callable
+        Is told the distance after each step.
+
+    Returns
+    -------
+    distilled : Distilled
+        The stages of the synset, and the way there.
+    """
+    candidates = [start]
+    if not max_iter:
+        return Distilled(candidates)
+    bounds = row_bounds(rows.X, rows.targets, models[0])
+    matching = Matching(models[0], start, bounds, learning_rate, max_iter)
+    anchors: list[Anchor] = []
+    plans = [plan(model, start) for model in models]
+    distances = [
+        _resolve_distance(distance, model, retraining, rows, generator)
+        for model, retraining in zip(models, plans, strict=True)
+    ]
+    for part in range(_N_ROUNDS):
+        matching.moves_inputs = part > 0
+        for model, retraining, measure in zip(models, plans, distances, strict=True):
+            anchors += draw_anchors(
+                model, matching.result, rows, retraining, measure, _ANCHORS_PER_ROUND, generator
+            )
+        anchors = anchors[-_n_affordable(anchors[-1]) :]
+        n_iter = max_iter * (part + 1) // _N_ROUNDS - max_iter * part // _N_ROUNDS
+        matching.run(anchors, n_iter, generator, report)
+        if part == 0 or part == _N_ROUNDS - 1:
+            candidates.append(matching.result)
+        recent = matching.loss_curve[-max(1, n_iter) :]
+        if sum(recent) / len(recent) < tol:
+            break
+        plans = [plan(model, matching.result) for model in models]
+    return Distilled(candidates, matching.loss_curve)
+
+
+def _resolve_distance(
+    distance: str | Distance,
+    model: FunctionalModel,
+    retraining: Retraining,
+    rows: TrainingRows,
+    generator: torch.Generator,
+) -> Distance:
+    """Turn a name into a function, for a network and the length of its retraining."""
+    if distance != "energy":
+        return DISTANCES[distance] if isinstance(distance, str) else distance
+    start, end = rewound(model, retraining.rewind), model.theta
+    # Directions that retraining has no time to follow are damped by one over that time.
+    time = _MOMENTUM_GAIN * retraining.n_steps * retraining.step_size
+    damping = model.weight_decay + retraining.damping + 1 / time
+    norm = energy_norm(model, [start, (start + end) / 2, end], rows.X, damping, generator)
+    return lambda synset, real: squared_error(norm.whiten(synset), norm.whiten(real))
+
+
+def _n_affordable(anchor: Anchor) -> int:
+    """Anchors whose real gradients may be held at once."""
+    size = anchor.gradients.numel() * anchor.gradients.element_size()
+    return max(2, _ANCHOR_BYTES // size)

@@ -1,0 +1,97 @@
+"""Which group of the fitted partition a row falls in."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.metrics import pairwise_distances_argmin
+from sklearn.preprocessing import StandardScaler
+
+
+@dataclass(frozen=True, eq=False)
+class GroupCentres:
+    """Centres of the groups in standardised features.
+
+    Parameters
+    ----------
+    scaler : StandardScaler
+        Standardises flattened rows (with the target appended for regression).
+
+    centres : ndarray of shape (K, d)
+        Mean of each group's standardised rows.
+
+    has_class : ndarray of shape (K, C) or None
+        Whether a group holds rows of a class; None for regression.
+    """
+
+    scaler: StandardScaler
+    centres: np.ndarray
+    has_class: np.ndarray | None
+
+    def assign(self, X: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Return the group with the nearest centre, among those that hold the row's class.
+
+        Parameters
+        ----------
+        X : ndarray of shape (q, d...)
+            Rows.
+
+        y : ndarray of shape (q,) or (q, t)
+            Codes of their classes, or their targets.
+
+        Returns
+        -------
+        groups : ndarray of shape (q,)
+            In [0, K).
+        """
+        rows = self.scaler.transform(_features(X, y, self.has_class is None))
+        if self.has_class is None:
+            return pairwise_distances_argmin(rows, self.centres)
+        groups = np.empty(len(rows), dtype=np.int64)
+        for code in np.unique(y):
+            candidates = np.flatnonzero(self.has_class[:, code])
+            members = y == code
+            nearest = pairwise_distances_argmin(rows[members], self.centres[candidates])
+            groups[members] = candidates[nearest]
+        return groups
+
+
+def group_centres(
+    X: np.ndarray, y: np.ndarray, groups: np.ndarray, n_classes: int | None
+) -> GroupCentres:
+    """Describe a partition by its centres.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d...)
+        Training rows.
+
+    y : ndarray of shape (n,) or (n, t)
+        Codes of their classes, or their targets.
+
+    groups : ndarray of shape (n,)
+        Group of each row, in [0, K), none of them empty.
+
+    n_classes : int or None
+        C; None for regression.
+
+    Returns
+    -------
+    centres : GroupCentres
+        What `GroupCentres.assign` needs.
+    """
+    features = _features(X, y, n_classes is None)
+    scaler = StandardScaler().fit(features)
+    n_groups = int(groups.max()) + 1
+    totals = np.zeros((n_groups, features.shape[1]))
+    np.add.at(totals, groups, scaler.transform(features))
+    centres = totals / np.bincount(groups, minlength=n_groups)[:, None]
+    if n_classes is None:
+        return GroupCentres(scaler, centres, None)
+    has_class = np.zeros((n_groups, n_classes), dtype=bool)
+    has_class[groups, y] = True
+    return GroupCentres(scaler, centres, has_class)
+
+
+def _features(X: np.ndarray, y: np.ndarray, with_target: bool) -> np.ndarray:
+    rows = X.reshape(len(X), -1).astype(float)
+    return np.hstack([rows, y.reshape(len(y), -1)]) if with_target else rows

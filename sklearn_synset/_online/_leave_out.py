@@ -1,0 +1,96 @@
+"""The online stage's settings, and leave-out retraining within a bounded memory."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from sklearn_synset._functional_model import FunctionalModel
+from sklearn_synset._online._removal import Retraining, displacements, plan_retraining
+from sklearn_synset._synset import Synset
+
+Solver = Callable[[FunctionalModel, Synset, torch.Tensor, Retraining], torch.Tensor]
+
+_WEIGHT_BYTES = 2**28
+_COPIES_OF_WEIGHTS = 8
+_NETWORKS_PER_BATCH = 16
+
+
+@dataclass(frozen=True)
+class LeaveOut:
+    """How groups are left out of a synset.
+
+    Parameters
+    ----------
+    solver : "gradient_descent" or callable
+        A callable has the signature of `displacements`.
+
+    rewind, n_steps, step_size, damping
+        As of `plan_retraining`.
+
+    batch_size : int
+        Bounds the rows that are evaluated at once, over all networks, to 16 times as many.
+
+    seed : int
+        Seed of the curvature's power iteration.
+    """
+
+    solver: str | Solver
+    rewind: float
+    n_steps: int
+    step_size: float | str
+    damping: float
+    batch_size: int
+    seed: int
+
+    def plan(self, model: FunctionalModel, synset: Synset) -> Retraining:
+        """Choose the step size and the number of steps on a synset."""
+        return plan_retraining(
+            model,
+            synset,
+            rewind=self.rewind,
+            n_steps=self.n_steps,
+            step_size=self.step_size,
+            damping=self.damping,
+            generator=torch.Generator().manual_seed(self.seed),
+        )
+
+    def displacements(
+        self, model: FunctionalModel, synset: Synset, kept: torch.Tensor, retraining: Retraining
+    ) -> torch.Tensor:
+        r"""Return how leaving groups out moves the weights, a few networks at a time.
+
+        Parameters
+        ----------
+        model : FunctionalModel
+            The trained network.
+
+        synset : Synset
+            What it is trained on.
+
+        kept : Tensor of shape (R, K)
+            1 for the groups that are kept.
+
+        retraining : Retraining
+            From where, how long and how fast.
+
+        Returns
+        -------
+        displacement : Tensor of shape (R, D)
+            Change of the trained weights.
+        """
+        solve = displacements if self.solver == "gradient_descent" else self.solver
+        parts = kept.split(self.n_networks(model, len(synset.weight)))
+        return torch.cat([solve(model, synset, part, retraining) for part in parts])  # type: ignore[operator]
+
+    def n_networks(self, model: FunctionalModel, n_rows: int) -> int:
+        """Networks to train side by side, so that weights and rows fit the budget."""
+        weights = model.n_parameters * model.theta.element_size() * _COPIES_OF_WEIGHTS
+        return max(
+            1, min(_WEIGHT_BYTES // weights, _NETWORKS_PER_BATCH * self.batch_size // n_rows)
+        )
+
+
+def leave_one_out(synset: Synset) -> torch.Tensor:
+    """Return the masks (K, K) that leave out each group in turn."""
+    return 1 - torch.eye(synset.n_groups).to(synset.weight)

@@ -1,0 +1,250 @@
+"""Leave-out retraining on the synset, for many sets of groups at once."""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch.func import grad, vmap
+
+from sklearn_synset._functional_model import FunctionalModel
+from sklearn_synset._online._curvature import largest_curvature
+from sklearn_synset._online._rewinding import rewound
+from sklearn_synset._synset import Synset, row_loss
+
+_MOMENTUM = 0.9
+# Nesterov descent with this momentum is stable up to 1.36 over the largest curvature.
+_STEP_OVER_CURVATURE = 0.7
+_N_HALVINGS = 8
+
+
+@dataclass(frozen=True)
+class Retraining:
+    """How the network is trained again from its rewound weights.
+
+    Parameters
+    ----------
+    rewind : float
+        Share of the weights that is taken away first, see `rewound`.
+
+    n_steps : int
+        Steps of full-batch gradient descent with Nesterov momentum 0.9.
+
+    step_size : float
+        Length of a step, in squared weights per loss.
+
+    damping : float
+        Strength of the pull towards the trained weights, in loss per squared weight.
+    """
+
+    rewind: float
+    n_steps: int
+    step_size: float
+    damping: float = 0.0
+
+
+def mean_loss(
+    model: FunctionalModel,
+    synset: Synset,
+    damping: float,
+    theta: torch.Tensor,
+    kept: torch.Tensor,
+) -> torch.Tensor:
+    r"""Return the training objective on the groups that are kept.
+
+    Parameters
+    ----------
+    model : FunctionalModel
+        The network.
+
+    synset : Synset
+        What it is trained on.
+
+    damping : float
+        Strength :math:`\mu` of the pull towards the trained weights.
+
+    theta : Tensor of shape (D,)
+        Weights.
+
+    kept : Tensor of shape (K,)
+        1 for a group that is kept, 0 for one that is left out.
+
+    Returns
+    -------
+    objective : Tensor of shape ()
+        :math:`\frac{1}{n_R} \sum_{k \in R} \sum_{j \in S_k} w_j \ell(f_\theta(x_j), y_j)
+        + \frac{\lambda}{2} \lVert \theta \rVert^2
+        + \frac{\mu}{2} \lVert \theta - \theta_T \rVert^2` with :math:`n_R` the number of training
+        rows in the kept groups R.
+    """
+    weight = synset.weight * kept[synset.group]
+    data = (weight * row_loss(model, model(theta, synset.X), synset.y)).sum()
+    penalty = model.weight_decay * theta.square().sum()
+    if damping:
+        penalty = penalty + damping * (theta - model.theta).square().sum()
+    return data / (synset.group_size * kept).sum() + 0.5 * penalty
+
+
+def removal_path(
+    model: FunctionalModel, synset: Synset, kept: torch.Tensor, retraining: Retraining
+) -> Iterator[torch.Tensor]:
+    """Train again without some groups, for several choices of them side by side.
+
+    Parameters
+    ----------
+    model : FunctionalModel
+        The trained network.
+
+    synset : Synset
+        What it is trained on.
+
+    kept : Tensor of shape (R, K)
+        For each of R networks, 1 for the groups that it is trained on.
+
+    retraining : Retraining
+        From where, how long and how fast.
+
+    Yields
+    ------
+    theta : Tensor of shape (R, D)
+        The weights after each step, the last time after `n_steps`.
+    """
+
+    def objective(point, kept_groups):
+        return mean_loss(model, synset, retraining.damping, point, kept_groups)
+
+    gradient = vmap(grad(objective), (0, 0))
+    theta = rewound(model, retraining.rewind).expand(len(kept), -1).clone()
+    velocity = torch.zeros_like(theta)
+    for _ in range(retraining.n_steps):
+        ahead = theta + _MOMENTUM * velocity
+        velocity = _MOMENTUM * velocity - retraining.step_size * gradient(ahead, kept)
+        theta = theta + velocity
+        yield theta
+
+
+def displacements(
+    model: FunctionalModel, synset: Synset, kept: torch.Tensor, retraining: Retraining
+) -> torch.Tensor:
+    r"""Return how leaving groups out moves the trained weights.
+
+    Parameters
+    ----------
+    model, synset, kept, retraining
+        As of `removal_path`.
+
+    Returns
+    -------
+    displacement : Tensor of shape (R, D)
+        :math:`\delta_R = \theta_R^{(T)} - \theta_\mathrm{all}^{(T)}`: where training without the
+        groups ends, minus where training with all of them ends. Exactly 0 for a network that
+        nothing is left out for.
+    """
+    everything = torch.ones_like(kept[:1])
+    path = removal_path(model, synset, torch.cat([everything, kept]), retraining)
+    theta = deque(path, maxlen=1).pop()
+    displacement = theta[1:] - theta[:1]
+    displacement[kept.bool().all(1)] = 0
+    return displacement
+
+
+def plan_retraining(
+    model: FunctionalModel,
+    synset: Synset,
+    *,
+    rewind: float,
+    n_steps: int,
+    step_size: float | str,
+    damping: float,
+    generator: torch.Generator,
+) -> Retraining:
+    """Choose the step size and the number of steps on the whole synset.
+
+    Parameters
+    ----------
+    model : FunctionalModel
+        The trained network.
+
+    synset : Synset
+        What it will be trained on.
+
+    rewind, damping : float
+        As of `Retraining`.
+
+    n_steps : int
+        The most steps to take.
+
+    step_size : float or "auto"
+        Length of a step; "auto" is 0.7 over the largest curvature at the rewound weights, at the
+        trained ones and half-way, halved until the descent does not diverge.
+
+    generator : torch.Generator
+        On the CPU.
+
+    Returns
+    -------
+    retraining : Retraining
+        Its `n_steps` is where the loss on all groups comes back to what it is at the trained
+        weights, if that is before the limit.
+
+    Raises
+    ------
+    FloatingPointError
+        If the descent diverges whatever the step size.
+    """
+    everything = synset.group_size.new_ones(1, synset.n_groups)
+
+    def loss(theta):
+        return mean_loss(model, synset, damping, theta, everything[0])
+
+    if step_size != "auto":
+        size, n_tries = float(step_size), 1
+    else:
+        size = _STEP_OVER_CURVATURE / _curvature_on_the_way(model, loss, rewind, generator)
+        n_tries = _N_HALVINGS
+    for _ in range(n_tries):
+        retraining = Retraining(rewind, n_steps, size, damping)
+        n_needed = _steps_until_fitted(model, synset, everything, retraining, loss)
+        if n_needed is not None:
+            return Retraining(rewind, n_needed, size, damping)
+        size /= 2
+    raise FloatingPointError(
+        f"Retraining on the synset diverges at step_size={2 * size:.3g}; lower step_size."
+    )
+
+
+def _curvature_on_the_way(
+    model: FunctionalModel,
+    loss: Callable[[torch.Tensor], torch.Tensor],
+    rewind: float,
+    generator: torch.Generator,
+) -> float:
+    """Largest curvature at the rewound weights, at the trained ones, and half-way."""
+    start, end = rewound(model, rewind), model.theta
+    points = [start, (start + end) / 2, end] if rewind else [end]
+    tiny = torch.finfo(end.dtype).tiny ** 0.5
+    return max([tiny] + [largest_curvature(loss, point, generator) for point in points])
+
+
+def _steps_until_fitted(
+    model: FunctionalModel,
+    synset: Synset,
+    everything: torch.Tensor,
+    retraining: Retraining,
+    loss: Callable[[torch.Tensor], torch.Tensor],
+) -> int | None:
+    """Count the steps until the data are fitted as by the trained weights; None if it diverges."""
+
+    def data_loss(theta):
+        return (synset.weight * row_loss(model, model(theta, synset.X), synset.y)).sum()
+
+    with torch.no_grad():
+        goal = float(data_loss(model.theta))
+        ceiling = 2 * max(float(loss(rewound(model, retraining.rewind))), float(loss(model.theta)))
+        for step, theta in enumerate(removal_path(model, synset, everything, retraining), 1):
+            now = float(loss(theta[0]))
+            if not now <= ceiling:
+                return None
+            if retraining.rewind and float(data_loss(theta[0])) <= goal:
+                return step
+    return retraining.n_steps

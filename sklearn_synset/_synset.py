@@ -1,0 +1,118 @@
+"""The synset: a few synthetic rows for every group of the training data."""
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from sklearn_synset._functional_model import FunctionalModel
+
+
+@dataclass(frozen=True, eq=False)
+class Synset:
+    r"""Synthetic rows that stand for what each group of training rows does to a network.
+
+    Parameters
+    ----------
+    X : Tensor of shape (s, d...)
+        Inputs.
+
+    y : Tensor of shape (s, C)
+        Targets: class probabilities, or regression values.
+
+    weight : Tensor of shape (s,)
+        Training rows that each synset row stands for, positive.
+
+    group : Tensor of shape (s,)
+        Group of each row, in [0, K).
+
+    group_size : Tensor of shape (K,)
+        Training rows in each group; their sum is n.
+
+    Notes
+    -----
+    Group k's part of the mean loss, :math:`\frac{1}{n} \sum_{i \in k} \ell_i(\theta)`, is stood
+    for by :math:`\frac{1}{n} \sum_{j \in S_k} w_j \ell(f_\theta(x_j), y_j)`.
+    """
+
+    X: torch.Tensor
+    y: torch.Tensor
+    weight: torch.Tensor
+    group: torch.Tensor
+    group_size: torch.Tensor
+
+    @property
+    def n_groups(self) -> int:
+        """K, the number of groups."""
+        return len(self.group_size)
+
+    @property
+    def n_rows(self) -> float:
+        """Number of training rows n that the synset stands for."""
+        return float(self.group_size.sum())
+
+    def with_rows(self, X: torch.Tensor, y: torch.Tensor, weight: torch.Tensor) -> "Synset":
+        """Replace the rows, group by group; the groups stay as they are."""
+        return replace(self, X=X, y=y, weight=weight)
+
+
+def row_loss(model: FunctionalModel, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    r"""Return the training loss of each row, for soft targets too.
+
+    Parameters
+    ----------
+    model : FunctionalModel
+        Says which loss, and its scale.
+
+    outputs : Tensor of shape (..., C)
+        Logits or predictions.
+
+    targets : Tensor of shape (..., C)
+        Class probabilities or values.
+
+    Returns
+    -------
+    loss : Tensor of shape (...)
+        :math:`-\sum_c y_c \log \mathrm{softmax}(f)_c` in nats, or
+        :math:`\frac{\gamma}{2} \lVert f - y \rVert^2` with :math:`\gamma` the model's
+        `loss_scale`.
+    """
+    if model.loss == "cross_entropy":
+        return -(targets * outputs.log_softmax(-1)).sum(-1)
+    return 0.5 * model.loss_scale * (outputs - targets).square().sum(-1)
+
+
+def one_hot_targets(model: FunctionalModel, y: torch.Tensor) -> torch.Tensor:
+    """Return the targets (n, C) of real rows with labels or values y, (n,) or (n, C)."""
+    if model.loss == "cross_entropy":
+        return torch.nn.functional.one_hot(y, model.n_outputs).to(model.dtype)
+    return y.to(model.dtype).reshape(len(y), -1)
+
+
+def residual_norm(
+    model: FunctionalModel, X: torch.Tensor, targets: torch.Tensor, batch_size: int
+) -> torch.Tensor:
+    r"""Return how badly the trained network fits each row.
+
+    Parameters
+    ----------
+    model : FunctionalModel
+        The network.
+
+    X : Tensor of shape (n, d...)
+        Rows.
+
+    targets : Tensor of shape (n, C)
+        Their targets.
+
+    batch_size : int
+        Most rows to evaluate at once.
+
+    Returns
+    -------
+    residual_norm : Tensor of shape (n,)
+        :math:`\lVert \mathrm{softmax}(f(x_i)) - y_i \rVert`, or :math:`\lVert f(x_i) - y_i \rVert`.
+    """
+    with torch.no_grad():
+        outputs = torch.cat([model(model.theta, rows) for rows in X.split(batch_size)])
+        fitted = outputs.softmax(-1) if model.loss == "cross_entropy" else outputs
+        return (fitted - targets).norm(dim=-1)

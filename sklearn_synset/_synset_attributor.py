@@ -1,0 +1,734 @@
+"""The estimator: explain a trained network by its training data."""
+
+import warnings
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from joblib import Parallel, delayed
+from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.frozen import FrozenEstimator
+from sklearn.utils import Bunch, check_array, check_random_state, column_or_1d
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
+from skorch import NeuralNet
+from tqdm import tqdm
+
+from sklearn_synset._offline._anchors import TrainingRows
+from sklearn_synset._offline._candidate_choice import choose_candidate
+from sklearn_synset._offline._data_partition import auto_n_groups, class_wise_kmeans
+from sklearn_synset._offline._distillation import distil
+from sklearn_synset._offline._probes import measure_probes
+from sklearn_synset._offline._synset_initialization import choose_rows
+from sklearn_synset._online._attribution_matrix import mean_effects
+from sklearn_synset._online._datamodel import datamodel_weights, random_halves
+from sklearn_synset._online._fidelity import mean_rank_correlation
+from sklearn_synset._online._group_assignment import group_centres
+from sklearn_synset._online._leave_out import LeaveOut, leave_one_out
+from sklearn_synset._online._objective import resolve_objective
+from sklearn_synset._synset import Synset, one_hot_targets, residual_norm
+from sklearn_synset._target_type import is_classification
+from sklearn_synset._torch_interop import (
+    as_array,
+    as_tensor,
+    draw_seed,
+    keep_global_state,
+    torch_generator,
+)
+from sklearn_synset._wrapped_model import restore, wrap
+
+__all__ = ["SynsetAttributor"]
+
+_MAX_AUTO_SYNSET_SIZE = 10
+_AUTO_SYNSET_SHARE = 0.25
+_LOW_FIDELITY = 0.3
+
+
+class SynsetAttributor(TransformerMixin, BaseEstimator):
+    r"""Explain a trained network by groups of its training data.
+
+    `fit` is the slow, *offline* stage: it splits the training rows into groups and distils a
+    synset, a few synthetic rows for every group that act on the network as the group does. All
+    other methods are the fast, *online* stage: they leave groups out of the synset, which
+    replaces training the network again without them.
+
+    Parameters
+    ----------
+    estimator : None, Module, NeuralNet or FrozenEstimator, default=None
+        The network to explain. A trained :class:`torch.nn.Module` and a
+        :class:`~sklearn.frozen.FrozenEstimator` of a fitted skorch net are explained as they are.
+        A skorch net is cloned and trained in `fit`. None trains a small network in `fit`. The
+        object itself is never changed.
+
+    n_groups : int or "auto", default="auto"
+        Number of groups, made by k-means within each class; "auto" makes one for every 20 rows,
+        at most 100 and at least two a class. Ignored when `fit` is given `groups`.
+
+    synset_size : int or "auto", default="auto"
+        Synset rows per group; "auto" takes as many as keep the synset below a quarter of the
+        training rows, at most 10 and at least 1. A group of fewer rows gives all of them.
+
+    initialization : {"residual", "random"} or callable, default="residual"
+        Which real rows the synset starts from. "residual": the rows that the network fits worst,
+        and random others. A callable maps `(rows, residual_norm, size, generator)`, tensors of
+        row indices and residuals of a group, to the chosen indices and their weights.
+
+    distance : {"energy", "squared_error", "cosine"} or callable, default="energy"
+        What is made small between the synset's and the training rows' group gradients. "energy"
+        measures errors by the displacement of the weights that they cause. A callable maps two
+        tensors (n_groups, n_weights) to a scalar.
+
+    max_iter : int, default=800
+        Steps of the distillation. 0 keeps the starting rows.
+
+    learning_rate : float, default=0.05
+        First step of the distillation: nats that a row's outputs, its log-weight and its
+        log-probabilities may move by.
+
+    tol : float, default=1e-4
+        The distillation stops when the mean distance of a round is below.
+
+    solver : {"gradient_descent"} or callable, default="gradient_descent"
+        What trains the network again without a group. A callable maps
+        `(model, synset, kept, retraining)` to displacements of the weights.
+
+    rewind : float, default=0.5
+        Share of the network's outputs that is taken away before it is trained again, in [0, 1).
+        0 starts from the trained weights.
+
+    n_steps : int, default=200
+        The most steps of gradient descent when a group is left out; fewer when the loss on all
+        groups is back to that of the trained weights before.
+
+    step_size : float or "auto", default="auto"
+        Length of these steps; "auto" takes it from the largest curvature.
+
+    damping : float or "auto", default="auto"
+        Strength of a pull towards the trained weights while a group is left out; "auto" is 0.
+
+    weight_decay : float, default=None
+        Weight decay of the network's training, :math:`\lambda` in
+        :math:`\frac{1}{n} \sum_i \ell_i + \frac{\lambda}{2} \lVert \theta \rVert^2`. None reads a
+        skorch net's optimizer, and is 0 for a module.
+
+    removal : {"leave_one_out", "subsets"}, default="leave_one_out"
+        Whether each group is left out alone, or the effect of a group is regressed from random
+        halves of the groups (a datamodel).
+
+    n_removals : int, default=200
+        Number of random halves when `removal="subsets"`.
+
+    objective : str or callable, default="auto"
+        What is attributed: "margin" (log-odds of the label, in nats), "probability", "logit",
+        "loss" or "prediction" (regression, in the target's unit). "auto" is the margin for labels
+        and the prediction for values. A callable maps outputs (..., n, C) and labels (n,) to
+        values (..., n), larger for a better model.
+
+    n_models : int, default=1
+        Networks that are trained from different seeds and averaged; above 1 only for a skorch net
+        or None.
+
+    n_probes : int, default=6
+        Groups that `fit` leaves out of the real rows, to choose between the stages of the
+        distillation and to measure its fidelity.
+
+    input_shape : tuple of int, default=None
+        Shape that flat rows are given for the network.
+
+    batch_size : int, default=4096
+        Rows to evaluate at once; bounds the memory, not the result.
+
+    device : str or torch.device, default=None
+        Where to compute; where the module is if None.
+
+    n_jobs : int, default=None
+        Number of networks of `n_models` to train at once.
+
+    random_state : int, RandomState instance or None, default=None
+        Determines the groups, the training in `fit`, and the distillation.
+
+    verbose : int, default=0
+        Shows progress bars if positive.
+
+    Attributes
+    ----------
+    estimator_ : Module or NeuralNet
+        The network that is explained; the first of them if there are several.
+
+    estimators_ : list
+        All of them.
+
+    classes_ : ndarray of shape (n_classes,)
+        The labels; None for regression.
+
+    group_labels_ : ndarray of shape (n_rows,)
+        Group of each training row.
+
+    groups_ : ndarray of shape (n_groups,)
+        The groups, in the order of the columns.
+
+    X_synset_ : ndarray of shape (n_synset, n_features...)
+        Inputs of the synset.
+
+    y_synset_ : ndarray of shape (n_synset, n_outputs)
+        Its targets: class probabilities, or values.
+
+    sample_weight_synset_ : ndarray of shape (n_synset,)
+        Training rows that each synset row stands for.
+
+    synset_groups_ : ndarray of shape (n_synset,)
+        Group of each synset row.
+
+    matching_loss_curve_ : ndarray of shape (n_iter,)
+        Distance between the groups' gradients before each step of the distillation.
+
+    n_iter_ : int
+        Steps that the distillation took.
+
+    fidelity_ : Bunch
+        `rank_correlation` between predicted effects and those measured on real rows (over
+        probes, mean over training rows), `slope` of the measured on the predicted effects (1: real
+        units), and `groups` that were probed. The first is what the stage of the distillation was
+        chosen by.
+
+    n_features_in_ : int
+        Number of features seen in `fit`.
+
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, if they were all strings.
+
+    See Also
+    --------
+    sklearn.frozen.FrozenEstimator : Keeps a fitted skorch net from being trained again.
+
+    Notes
+    -----
+    Reversed gradient matching [1]_ with two differences. The gradients are matched along the paths
+    on which the network is trained again from *rewound* weights: the trained ones shrunk, so that
+    residuals are as large as earlier in the training. And leaving out a group is compared with
+    training again on all groups in the same way, so nothing left out changes nothing:
+
+    .. math:: \theta_{-k} = \theta_T + \theta^{(T)}_{S \setminus S_k} - \theta^{(T)}_S
+
+    where :math:`\theta^{(T)}_S` is where T steps on the synset S lead from the rewound weights.
+
+    References
+    ----------
+    .. [1] Ye, Yu, Liu, Wang, "Distilled Datamodel with Reverse Gradient Matching", CVPR 2024,
+       section 3, `arXiv:2404.14006 <https://arxiv.org/abs/2404.14006>`_.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn_synset import SynsetAttributor
+    >>> X, y = load_iris(return_X_y=True)
+    >>> attributor = SynsetAttributor(n_groups=6, max_iter=40, random_state=0).fit(X, y)
+    >>> attributor.transform(X[:5]).shape
+    (5, 6)
+    """
+
+    _parameter_constraints: dict = {
+        "estimator": "no_validation",
+        "n_groups": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "synset_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "initialization": [StrOptions({"residual", "random"}), callable],
+        "distance": [StrOptions({"energy", "squared_error", "cosine"}), callable],
+        "max_iter": [Interval(Integral, 0, None, closed="left")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "solver": [StrOptions({"gradient_descent"}), callable],
+        "rewind": [Interval(Real, 0, 1, closed="left")],
+        "n_steps": [Interval(Integral, 1, None, closed="left")],
+        "step_size": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
+        "damping": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
+        "weight_decay": [None, Interval(Real, 0, None, closed="left")],
+        "removal": [StrOptions({"leave_one_out", "subsets"})],
+        "n_removals": [Interval(Integral, 2, None, closed="left")],
+        "objective": [
+            StrOptions({"auto", "margin", "probability", "logit", "loss", "prediction"}),
+            callable,
+        ],
+        "n_models": [Interval(Integral, 1, None, closed="left")],
+        "n_probes": [Interval(Integral, 0, None, closed="left")],
+        "input_shape": [None, tuple, list],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "device": [None, str, torch.device],
+        "n_jobs": [None, Integral],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        estimator=None,
+        *,
+        n_groups="auto",
+        synset_size="auto",
+        initialization="residual",
+        distance="energy",
+        max_iter=800,
+        learning_rate=0.05,
+        tol=1e-4,
+        solver="gradient_descent",
+        rewind=0.5,
+        n_steps=200,
+        step_size="auto",
+        damping="auto",
+        weight_decay=None,
+        removal="leave_one_out",
+        n_removals=200,
+        objective="auto",
+        n_models=1,
+        n_probes=6,
+        input_shape=None,
+        batch_size=4096,
+        device=None,
+        n_jobs=None,
+        random_state=None,
+        verbose=0,
+    ):
+        self.estimator = estimator
+        self.n_groups = n_groups
+        self.synset_size = synset_size
+        self.initialization = initialization
+        self.distance = distance
+        self.max_iter = max_iter
+        self.learning_rate = learning_rate
+        self.tol = tol
+        self.solver = solver
+        self.rewind = rewind
+        self.n_steps = n_steps
+        self.step_size = step_size
+        self.damping = damping
+        self.weight_decay = weight_decay
+        self.removal = removal
+        self.n_removals = n_removals
+        self.objective = objective
+        self.n_models = n_models
+        self.n_probes = n_probes
+        self.input_shape = input_shape
+        self.batch_size = batch_size
+        self.device = device
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y, groups=None):
+        """Train the network if it is not, and distil the synset.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_rows, n_features...)
+            Training rows.
+
+        y : array-like of shape (n_rows,) or (n_rows, n_targets)
+            Labels, or values.
+
+        groups : array-like of shape (n_rows,), default=None
+            Label of each row's group; k-means within each class if None.
+
+        Returns
+        -------
+        self : SynsetAttributor
+            The fitted attributor.
+
+        Raises
+        ------
+        ValueError
+            If the rows, labels, groups, parameters or the network do not fit each other.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the predicted effects agree badly with those measured on real rows.
+        """
+        X, y = validate_data(
+            self, X, y, dtype=(np.float64, np.float32), allow_nd=True, multi_output=True
+        )
+        with keep_global_state():
+            random_state = check_random_state(self.random_state)
+            classes, target = self._encode_target(y)
+            group_labels = self._partition(X, target, classes, groups, random_state)
+            wrapped = self._wrap(X, target, classes, random_state)
+            models = [model for _, model in wrapped]
+            objective = self._objective(models[0])
+            labels, codes = np.unique(group_labels, return_inverse=True)
+            rows = self._training_rows(models[0], X, target, codes)
+            generator = torch_generator(random_state)
+            leave_out = self._leave_out(draw_seed(random_state))
+            probes = measure_probes(models, rows, leave_out, self.n_probes, generator)
+            distilled = self._distil(models, rows, codes, leave_out, generator)
+            on_device = self._labels(models[0], target)
+            synset, correlation, slope = choose_candidate(
+                models, distilled, probes, leave_out, rows.X, on_device, objective, generator
+            )
+            retrainings = [leave_out.plan(model, synset) for model in models]
+            kept = self._removals(synset, generator)
+            moves = [
+                leave_out.displacements(model, synset, kept, retraining)
+                for model, retraining in zip(models, retrainings, strict=True)
+            ]
+        self.estimators_ = [estimator for estimator, _ in wrapped]
+        self.estimator_ = self.estimators_[0]
+        self.classes_, self.group_labels_, self.groups_ = classes, group_labels, labels
+        self._centres = group_centres(X, target, codes, None if classes is None else len(classes))
+        self._models, self._synset, self._probes = models, synset, probes
+        self._leave_out_settings, self._retrainings = leave_out, retrainings
+        self._kept, self._displacements = kept, moves
+        self.X_synset_, self.y_synset_ = as_array(synset.X), as_array(synset.y)
+        self.sample_weight_synset_ = as_array(synset.weight)
+        self.synset_groups_ = labels[as_array(synset.group)]
+        self.matching_loss_curve_ = np.array(distilled.loss_curve)
+        self.n_iter_ = len(distilled.loss_curve)
+        probed = labels[as_array(probes.groups)]
+        self.fidelity_ = Bunch(rank_correlation=correlation, slope=slope, groups=probed)
+        self._warn_if_unfaithful()
+        return self
+
+    def transform(self, X):
+        """Attribute the network's own predictions to the groups.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features...)
+            Queries.
+
+        Returns
+        -------
+        attributions : ndarray of shape (n_queries, n_groups)
+            Objective with all training data minus objective without the group, judged on the
+            predicted label; positive when the group helps.
+        """
+        return self.attribute(X)
+
+    def attribute(self, X, y=None, *, objective=None):
+        """Attribute predictions to the groups, for given labels.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features...)
+            Queries.
+
+        y : array-like of shape (n_queries,), default=None
+            Their labels or values; the network's own predictions if None.
+
+        objective : str or callable, default=None
+            As the parameter of the same name, which is used if None.
+
+        Returns
+        -------
+        attributions : ndarray of shape (n_queries, n_groups)
+            Objective with all training data minus objective without the group, in the objective's
+            unit; positive when the group helps. For `objective="loss"` the sign is turned.
+        """
+        X, target = self._check_queries(X, y)
+        function = self._objective(self._models[0], objective)
+        return self._attributions(X, target, function).astype(X.dtype)
+
+    def score_samples(self, X, y=None):
+        """Score rows by how well the network does on them without their own group.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features...)
+            Rows.
+
+        y : array-like of shape (n_queries,), default=None
+            Their labels or values; the network's own predictions if None.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_queries,)
+            Objective of each row when the group of the fitted partition that it falls in (the
+            nearest centre, among groups with its class) is left out. Low is suspicious. Where the
+            objective is the prediction, minus the loss takes its place.
+        """
+        X, target = self._check_queries(X, y)
+        model = self._models[0]
+        is_prediction = self.objective in ("auto", "prediction") and model.loss == "squared_error"
+        function = self._objective(model, "loss" if is_prediction else None)
+        singles = self._displacements
+        if self.removal == "subsets":
+            singles = self._solve(leave_one_out(self._synset))
+        assigned = self._centres.assign(X, target)
+        scores = np.empty(len(X))
+        for group in np.unique(assigned):
+            rows = np.flatnonzero(assigned == group)
+            own = [displacement[[group]] for displacement in singles]
+            effect = self._effects(own, X[rows], target[rows], function)[:, 0]
+            scores[rows] = self._objectives(X[rows], target[rows], function) - effect
+        return scores.astype(X.dtype)
+
+    def score(self, X, y=None):
+        """Return the synset's fidelity on some rows, measured against the probes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features...)
+            Queries, best not seen in `fit`.
+
+        y : array-like of shape (n_queries,), default=None
+            Their labels or values; the network's own predictions if None.
+
+        Returns
+        -------
+        score : float
+            Rank correlation over the probed groups between the attributions and the effects of
+            leaving the groups out of the real rows, mean over queries; higher is better, 1 is
+            perfect. NaN with fewer than two probes.
+        """
+        X, target = self._check_queries(X, y)
+        probed = as_array(self._probes.groups)
+        if len(probed) < 2:
+            return float("nan")
+        function = self._objective(self._models[0])
+        predicted = self._attributions(X, target, function)[:, probed]
+        measured = self._effects(self._probes.displacements, X, target, function)
+        return mean_rank_correlation(predicted, measured)
+
+    def leave_out(self, groups):
+        """Return the network as if it had never seen some groups.
+
+        Parameters
+        ----------
+        groups : array-like of shape (n,)
+            Labels of groups, out of `groups_`.
+
+        Returns
+        -------
+        network : Module or NeuralNet
+            Of the type that was wrapped, with other weights; a list of them if `n_models > 1`.
+        """
+        check_is_fitted(self)
+        groups = np.atleast_1d(np.asarray(groups))
+        unknown = np.setdiff1d(groups, self.groups_)
+        if len(unknown):
+            raise ValueError(f"groups holds {list(unknown)}, which are not in groups_.")
+        kept = self._synset.group_size.new_ones(1, self._synset.n_groups)
+        kept[0, np.searchsorted(self.groups_, groups)] = 0
+        if not kept.any():
+            raise ValueError("groups holds all groups: nothing would be left to train on.")
+        networks = [
+            restore(estimator, model, model.theta + displacement[0])
+            for estimator, model, displacement in zip(
+                self.estimators_, self._models, self._solve(kept), strict=True
+            )
+        ]
+        return networks[0] if self.n_models == 1 else networks
+
+    def get_feature_names_out(self, input_features=None):
+        """Return the names of the columns of `transform`.
+
+        Parameters
+        ----------
+        input_features : array-like of str or None, default=None
+            Ignored.
+
+        Returns
+        -------
+        names : ndarray of shape (n_groups,), dtype object
+            "group_" and the label of each group.
+        """
+        check_is_fitted(self)
+        return np.array([f"group_{label}" for label in self.groups_], dtype=object)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        tags.target_tags.multi_output = True
+        tags.input_tags.three_d_array = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    def _encode_target(self, y):
+        """Return the classes (None for regression) and the codes or values of y."""
+        inner = self.estimator
+        inner = inner.estimator if isinstance(inner, FrozenEstimator) else inner
+        if not is_classification(y, inner):
+            dtype = y.dtype if y.dtype.kind == "f" else np.float64
+            return None, check_array(y, dtype=dtype, ensure_2d=False, input_name="y")
+        y = column_or_1d(y, warn=True)
+        check_classification_targets(y)
+        classes, codes = np.unique(y, return_inverse=True)
+        return classes, codes
+
+    def _partition(self, X, target, classes, groups, random_state):
+        """Return the label of each row's group."""
+        if groups is not None:
+            groups = column_or_1d(groups)
+            check_consistent_length(X, groups)
+            if groups.dtype.kind == "f" and not np.isfinite(groups).all():
+                raise ValueError("groups holds NaN or infinity.")
+            return groups
+        n_classes = 1 if classes is None else len(classes)
+        n_groups = self.n_groups
+        if n_groups == "auto":
+            n_groups = auto_n_groups(len(X), n_classes)
+        return class_wise_kmeans(
+            X, target, n_groups, classification=classes is not None, random_state=random_state
+        )
+
+    def _wrap(self, X, target, classes, random_state):
+        """Return the networks, each as an estimator and as a function."""
+        trains = self.estimator is None or isinstance(self.estimator, NeuralNet)
+        if self.n_models > 1 and not trains:
+            raise ValueError(
+                f"n_models={self.n_models} needs a network that is trained in fit, a skorch net or "
+                f"None; got {type(self.estimator).__name__}."
+            )
+        shape = None if self.input_shape is None else tuple(self.input_shape)
+        return Parallel(n_jobs=self.n_jobs)(
+            delayed(wrap)(
+                self.estimator,
+                X,
+                target,
+                classes=classes,
+                input_shape=shape,
+                weight_decay=self.weight_decay,
+                device=self.device,
+                random_state=check_random_state(draw_seed(random_state)),
+                verbose=self.verbose,
+            )
+            for _ in range(self.n_models)
+        )
+
+    def _training_rows(self, model, X, target, codes):
+        """Return the training rows as tensors, on the network's device."""
+        rows = as_tensor(X, dtype=model.dtype, device=model.device)
+        order = torch.from_numpy(np.argsort(codes, kind="stable")).to(model.device)
+        rows_by_group = list(order.split(np.bincount(codes).tolist()))
+        targets = one_hot_targets(model, self._labels(model, target))
+        return TrainingRows(rows, targets, rows_by_group, self.batch_size)
+
+    def _labels(self, model, target):
+        dtype = torch.long if model.loss == "cross_entropy" else model.dtype
+        return as_tensor(target, dtype=dtype, device=model.device)
+
+    def _leave_out(self, seed):
+        return LeaveOut(
+            solver=self.solver,
+            rewind=self.rewind,
+            n_steps=self.n_steps,
+            step_size=self.step_size,
+            damping=0.0 if self.damping == "auto" else self.damping,
+            batch_size=self.batch_size,
+            seed=seed,
+        )
+
+    def _distil(self, models, rows, codes, leave_out, generator):
+        """Run the offline stage."""
+        n_groups = len(rows.rows_by_group)
+        size = self.synset_size
+        if size == "auto":
+            size = int(_AUTO_SYNSET_SHARE * len(codes) / n_groups)
+            size = min(max(size, 1), _MAX_AUTO_SYNSET_SIZE)
+        residual = residual_norm(models[0], rows.X, rows.targets, self.batch_size)
+        chosen, weight = choose_rows(
+            rows.rows_by_group, residual, size, self.initialization, generator
+        )
+        group_size = torch.tensor([len(members) for members in rows.rows_by_group])
+        group = torch.from_numpy(codes).to(chosen.device)[chosen]
+        start = Synset(rows.X[chosen], rows.targets[chosen], weight, group, group_size.to(rows.X))
+        disable = not self.verbose
+        with tqdm(total=self.max_iter, desc="Distilling", disable=disable) as bar:
+
+            def report(distance):
+                bar.update()
+                bar.set_postfix(distance=f"{distance:.3g}", refresh=False)
+
+            return distil(
+                models,
+                rows,
+                start,
+                leave_out.plan,
+                distance=self.distance,
+                max_iter=self.max_iter,
+                learning_rate=self.learning_rate,
+                tol=self.tol,
+                generator=generator,
+                report=report,
+            )
+
+    def _removals(self, synset, generator):
+        """Return the masks of the groups that are kept, for each network to train."""
+        if self.removal == "subsets":
+            halves = random_halves(self.n_removals, synset.n_groups, generator)
+            return halves.to(synset.weight)
+        return leave_one_out(synset)
+
+    def _solve(self, kept):
+        """Return the displacements of each network without some groups."""
+        plans = zip(self._models, self._retrainings, strict=True)
+        return [
+            self._leave_out_settings.displacements(model, self._synset, kept, retraining)
+            for model, retraining in plans
+        ]
+
+    def _objective(self, model, objective=None):
+        name = self.objective if objective is None else objective
+        return resolve_objective(name, model.loss, loss_scale=model.loss_scale)
+
+    def _check_queries(self, X, y):
+        """Return the validated queries, and the codes of their labels or their values."""
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=(np.float64, np.float32), allow_nd=True, reset=False)
+        if y is None:
+            return X, self._predictions(X)
+        y = check_array(y, dtype=None, ensure_2d=False, input_name="y")
+        check_consistent_length(X, y)
+        if self.classes_ is None:
+            return X, y.astype(X.dtype)
+        y = column_or_1d(y)
+        unseen = np.setdiff1d(y, self.classes_)
+        if len(unseen):
+            raise ValueError(f"y holds labels that were not seen in fit: {list(unseen)}.")
+        return X, np.searchsorted(self.classes_, y)
+
+    def _predictions(self, X):
+        """Return the codes of the predicted labels, or the predicted values."""
+        with torch.no_grad():
+            outputs = sum(
+                as_array(torch.cat([model(model.theta, rows) for rows in self._queries(X, model)]))
+                for model in self._models
+            )
+        if self.classes_ is not None:
+            return outputs.argmax(1)
+        outputs = outputs / len(self._models)
+        return outputs[:, 0] if outputs.shape[1] == 1 else outputs
+
+    def _queries(self, X, model):
+        return as_tensor(X, dtype=model.dtype, device=model.device).split(self.batch_size)
+
+    def _effects(self, displacements, X, target, function):
+        model = self._models[0]
+        rows = as_tensor(X, dtype=model.dtype, device=model.device)
+        labels = self._labels(model, target)
+        return mean_effects(self._models, displacements, rows, labels, function, self.batch_size)
+
+    def _objectives(self, X, target, function):
+        """Return the objective of each row with nothing left out, mean over networks."""
+        total = np.zeros(len(X))
+        for model in self._models:
+            with torch.no_grad():
+                outputs = torch.cat([model(model.theta, q) for q in self._queries(X, model)])
+                total += as_array(function(outputs, self._labels(model, target)))
+        return total / len(self._models)
+
+    def _attributions(self, X, target, function):
+        effects = self._effects(self._displacements, X, target, function)
+        if self.removal == "subsets":
+            effects = effects @ as_array(datamodel_weights(self._kept.double()))
+        return effects
+
+    def _warn_if_unfaithful(self):
+        if self.fidelity_.rank_correlation < _LOW_FIDELITY:
+            warnings.warn(
+                "Attributions agree badly with groups really left out of the training rows: rank "
+                f"correlation {self.fidelity_.rank_correlation:.2f} (1 is perfect). Raise "
+                "synset_size or max_iter, or make fewer, larger groups with n_groups.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
