@@ -1,0 +1,41 @@
+import pytest
+import torch
+
+from sklearn_synset._online._curvature import largest_curvature
+from tests.problems import classification_model
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_dominant_eigenvalue_is_found(sign):
+    rotation = torch.linalg.qr(
+        torch.randn(8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    )[0]
+    eigenvalues = torch.tensor([sign * 9.0, 4, 3, 2, 1, 0.5, 0.1, 0], dtype=torch.float64)
+    matrix = rotation @ torch.diag(eigenvalues) @ rotation.T
+
+    def loss(theta):
+        return theta @ matrix @ theta / 2
+
+    found = largest_curvature(
+        loss, torch.ones(8, dtype=torch.float64), torch.Generator().manual_seed(0)
+    )
+    assert found == pytest.approx(torch.linalg.eigvalsh(matrix).abs().max().item(), rel=1e-6)
+
+
+def test_the_curvature_of_a_network_is_found_from_below_within_a_few_per_cent():
+    model, X, targets = classification_model(20)
+
+    def loss(theta):
+        return torch.nn.functional.cross_entropy(model(theta, X), targets)
+
+    dense = torch.autograd.functional.hessian(loss, model.theta)
+    expected = torch.linalg.eigvalsh(dense).abs().max().item()
+    found = largest_curvature(loss, model.theta, torch.Generator().manual_seed(0))
+    assert 0.95 * expected < found <= expected * (1 + 1e-9)
+
+
+def test_a_flat_loss_has_no_curvature():
+    flat = largest_curvature(
+        lambda theta: (0 * theta**2).sum(), torch.ones(3), torch.Generator().manual_seed(0)
+    )
+    assert flat == 0

@@ -1,0 +1,153 @@
+import pytest
+import torch
+
+from sklearn_synset._online._removal import (
+    Retraining,
+    displacements,
+    mean_loss,
+    plan_retraining,
+    removal_path,
+)
+from sklearn_synset._online._rewinding import rewound
+from sklearn_synset._synset import Synset
+from tests.problems import classification_model, regression_model
+from tests.reference import nesterov_by_loop, training_objective
+
+CODES = torch.tensor([0, 0, 1, 1, 1, 2, 2, 2, 3, 3])
+
+
+def problem(build, weight_decay=0.01):
+    """Return a network, and its training rows as a synset of four groups."""
+    model, X, targets = build(len(CODES), weight_decay)
+    weight = torch.ones(len(X), dtype=X.dtype)
+    return model, Synset(X, targets, weight, CODES, CODES.bincount().to(X))
+
+
+def masks(*removed):
+    kept = torch.ones(len(removed), 4, dtype=torch.float64)
+    for row, groups in enumerate(removed):
+        kept[row, list(groups)] = 0
+    return kept
+
+
+@pytest.mark.parametrize("rewind", [0.0, 0.5])
+@pytest.mark.parametrize("build", [classification_model, regression_model])
+def test_displacements_equal_a_plain_loop_of_nesterov_steps(build, rewind):
+    model, synset = problem(build)
+    retraining = Retraining(rewind, n_steps=7, step_size=0.1)
+    removed = [(0,), (2,), (1, 3)]
+    ends = []
+    for groups in [(), *removed]:
+        kept = torch.tensor([int(code) not in groups for code in CODES])
+
+        def gradient(theta, kept=kept):
+            point = theta.detach().requires_grad_()
+            loss = training_objective(
+                model, synset.X[kept], synset.y[kept], point, model.weight_decay
+            )
+            return torch.autograd.grad(loss, point)[0]
+
+        ends.append(nesterov_by_loop(gradient, rewound(model, rewind), 7, 0.1))
+    expected = torch.stack(ends[1:]) - ends[0]
+    actual = displacements(model, synset, masks(*removed), retraining)
+    torch.testing.assert_close(actual, expected)
+    assert (actual.abs().amax(1) > 1e-4).all()
+
+
+def test_removing_nothing_displaces_nothing_exactly():
+    model, synset = problem(classification_model)
+    moved = displacements(model, synset, masks((1,), (), (0,)), Retraining(0.5, 5, 0.1))
+    assert not moved[1].any()
+    assert moved[0].any() and moved[2].any()
+
+
+def test_removals_do_not_see_each_other():
+    model, synset = problem(classification_model)
+    kept, retraining = masks((0,), (1,), (2, 3)), Retraining(0.5, 5, 0.1)
+    together = displacements(model, synset, kept, retraining)
+    alone = torch.cat([displacements(model, synset, part, retraining) for part in kept.split(1)])
+    torch.testing.assert_close(together, alone)
+
+
+def test_permuting_the_groups_permutes_the_displacements():
+    model, synset = problem(classification_model)
+    order = torch.tensor([2, 0, 3, 1])
+    renamed = Synset(
+        synset.X,
+        synset.y,
+        synset.weight,
+        torch.argsort(order)[synset.group],
+        synset.group_size[order],
+    )
+    kept, retraining = masks((0,), (1,), (2,), (3,)), Retraining(0.5, 5, 0.1)
+    before = displacements(model, synset, kept, retraining)
+    torch.testing.assert_close(displacements(model, renamed, kept, retraining), before[order])
+
+
+def test_the_loss_is_a_mean_over_the_rows_that_are_kept():
+    model, synset = problem(classification_model, weight_decay=0.1)
+    theta = 0.5 * model.theta
+    rows = CODES != 1
+    expected = training_objective(model, synset.X[rows], synset.y[rows], theta, 0.1)
+    torch.testing.assert_close(mean_loss(model, synset, 0.0, theta, masks((1,))[0]), expected)
+
+
+def test_damping_pulls_towards_the_trained_weights():
+    model, synset = problem(classification_model)
+    kept = masks(())[0]
+    theta = 0.5 * model.theta
+    plain, damped = (mean_loss(model, synset, mu, theta, kept) for mu in (0.0, 3.0))
+    torch.testing.assert_close(damped - plain, 1.5 * (theta - model.theta).square().sum())
+    moves = [
+        displacements(model, synset, masks((0,)), Retraining(0.0, 50, 0.02, mu)).norm()
+        for mu in (0.0, 3.0)
+    ]
+    assert moves[1] < 0.9 * moves[0]
+
+
+def test_a_path_yields_every_step_and_starts_at_the_rewound_weights():
+    model, synset = problem(regression_model)
+    path = list(removal_path(model, synset, masks((), (0,)), Retraining(0.5, 4, 1e-12)))
+    assert len(path) == 4
+    for theta in path:
+        start = rewound(model, 0.5).expand(2, -1)
+        torch.testing.assert_close(theta, start, rtol=0, atol=1e-9)
+
+
+def plan(model, synset, **params):
+    defaults = {"rewind": 0.5, "n_steps": 300, "step_size": "auto", "damping": 0.0}
+    generator = torch.Generator().manual_seed(0)
+    return plan_retraining(model, synset, **defaults | params, generator=generator)
+
+
+def test_the_planned_step_follows_the_largest_curvature():
+    model, synset = problem(regression_model)
+    retraining = plan(model, synset, rewind=0.0, n_steps=3)
+
+    def loss(theta):
+        return training_objective(model, synset.X, synset.y, theta, model.weight_decay)
+
+    dense = torch.autograd.functional.hessian(loss, model.theta)
+    curvature = torch.linalg.eigvalsh(dense).abs().max().item()
+    assert retraining.step_size == pytest.approx(0.7 / curvature, rel=0.1)
+    assert retraining.n_steps == 3
+
+
+def test_the_plan_stops_where_the_rows_are_fitted_as_by_the_trained_weights():
+    model, synset = problem(classification_model)
+    retraining = plan(model, synset)
+    assert 1 <= retraining.n_steps < 300
+
+    def data_loss(theta):
+        return training_objective(model, synset.X, synset.y, theta, 0.0)
+
+    path = [theta[0] for theta in removal_path(model, synset, masks(()), retraining)]
+    goal = data_loss(model.theta)
+    assert data_loss(path[-1]) <= goal
+    assert all(data_loss(theta) > goal for theta in path[:-1])
+
+
+def test_a_given_step_that_diverges_is_refused():
+    model, synset = problem(regression_model)
+    with pytest.raises(FloatingPointError, match=r"diverges at step_size=1e\+03.*lower step_size"):
+        plan(model, synset, step_size=1e3)
