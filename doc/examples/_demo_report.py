@@ -1,0 +1,187 @@
+"""What the demo prints, and the table that it writes."""
+
+import numpy as np
+import pandas as pd
+from scipy.stats import spearmanr
+
+POOR, GOOD = 0.3, 0.5  # rank correlations
+
+
+def group_class(findings, column):
+    """Return the name of the class that a group's rows have, and how many rows these are."""
+    attributor = findings.attributor
+    members = attributor.group_labels_ == attributor.groups_[column]
+    label = np.bincount(findings.y[members]).argmax()
+    return findings.class_names[label], int(members.sum())
+
+
+def group_rows(findings, column):
+    """Return the training rows of a group."""
+    attributor = findings.attributor
+    return findings.X[attributor.group_labels_ == attributor.groups_[column]]
+
+
+def nearest(rows, point):
+    """Return rows in the order of their distance to a point."""
+    return rows[np.argsort(((rows - point) ** 2).sum(1))]
+
+
+def largest_move(findings):
+    """Return how far a feature of a synset row is from the nearest real row of its group."""
+    attributor = findings.attributor
+    columns = np.searchsorted(attributor.groups_, attributor.synset_groups_)
+    pairs = zip(columns, attributor.X_synset_, strict=True)
+    return max(
+        np.abs(nearest(group_rows(findings, column), row)[0] - row).max() for column, row in pairs
+    )
+
+
+def mean_rank_correlation(predicted, truth):
+    """Return the mean over queries of the Spearman correlation over groups."""
+    pairs = zip(predicted, truth, strict=True)
+    return float(np.mean([spearmanr(a, b).statistic for a, b in pairs]))
+
+
+def agreement(findings):
+    """Compare predicted with retrained effects on the handful of groups.
+
+    Returns
+    -------
+    dict of float
+        `rank`: Spearman correlation over the groups with the mean over seeds, mean over queries;
+        `rank_others` and `retraining_others`: the same of the predicted effects, and of one seed,
+        with the mean over the other seeds, mean over seeds; `slope`: least-squares slope of the
+        retrained on the predicted effect; `noise`: standard deviation of an effect over seeds,
+        root mean square, in nats.
+    """
+    predicted = findings.predicted[:, findings.handful]
+    seeds = findings.retrained[:, :, findings.handful]
+    truth = seeds.mean(0)
+    others = [np.delete(seeds, i, 0).mean(0) for i in range(len(seeds))]
+    retraining = [mean_rank_correlation(*pair) for pair in zip(seeds, others, strict=True)]
+    return {
+        "rank": mean_rank_correlation(predicted, truth),
+        "rank_others": np.mean([mean_rank_correlation(predicted, other) for other in others]),
+        "retraining_others": np.mean(retraining),
+        "slope": np.polyfit(predicted.ravel(), truth.ravel(), 1)[0],
+        "noise": np.sqrt(seeds.var(0, ddof=1).mean()),
+    }
+
+
+def print_effects(findings, strongest):
+    """Print who holds a few held-out predictions up, and who pulls them down."""
+    (n, width), n_classes = findings.X.shape, len(findings.class_names)
+    sizes = f"{width}-{findings.recipe.n_hidden}-{n_classes}"
+    on_training, held_out = findings.accuracy
+    n_synset, n_groups = len(findings.attributor.X_synset_), findings.predicted.shape[1]
+    moved = largest_move(findings)
+    kind = f"inputs moved by up to {moved:.2f}" if moved else "real inputs, learnt targets, weights"
+    print(
+        f"\n{findings.name.upper()}: {sizes} network trained on {n} rows in {n_groups} groups"
+        f"\naccuracy {on_training:.3f} on the training rows, {held_out:.3f} on held-out rows"
+        f"\nsynset of {n_synset} rows: {kind}"
+        "\n\nEffect of a group on the log-odds of the predicted class, in nats"
+        f"\n{'':16s} {'group':>5s}  {'class of group':14s} {'rows':>4s} {'predicted':>9s} "
+        f"{'retrained':>9s}  (mean ± deviation over {len(findings.retrained)} seeds)"
+    )
+    for row, why in findings.shown.items():
+        print_row(findings, row, why, strongest(findings.predicted[row]))
+
+
+def print_row(findings, row, why, columns):
+    """Print the groups that matter most to one held-out row."""
+    predicted, true = (
+        findings.class_names[label[row]] for label in (findings.predicted_label, findings.y_query)
+    )
+    index, log_odds = findings.query_index[row], findings.margin[row]
+    print(f"row {index} ({why}): predicted {predicted}, is {true}; log-odds {log_odds:+.2f}")
+    for column in columns:
+        effect = findings.predicted[row, column]
+        seeds = findings.retrained[:, row, column]
+        label, size = group_class(findings, column)
+        verb = "held up by" if effect > 0 else "pulled down by"
+        group = findings.attributor.groups_[column]
+        print(f"  {verb:14s} {group!s:>5s}  {label:14s} {size:4d} {effect:+9.2f} ", end="")
+        print(f"{seeds.mean():+9.2f} ± {seeds.std(ddof=1):.2f}{remark(effect, seeds)}")
+
+
+def remark(effect, seeds):
+    """Say when retraining does not bear a predicted effect out."""
+    if abs(seeds.mean()) < seeds.std(ddof=1):
+        return "  (lost in seed noise)"
+    return "" if effect * seeds.mean() > 0 else "  WRONG SIGN"
+
+
+def print_summary(findings):
+    """Print how well predicted and retrained effects agree, and what they cost."""
+    found, fidelity = agreement(findings), findings.attributor.fidelity_
+    n_queries, n_groups = findings.predicted.shape
+    n, seconds = len(findings.retrained), findings.seconds
+    offline, online = seconds["offline"], seconds["online"]
+    every = n_groups * seconds["network"]
+    source = f"(extrapolated from {seconds['network']:.2f} s a network)"
+    lines = {
+        "rank correlation over the groups, mean over rows": "",
+        f"  predicted with the mean of {n} retrainings": f"{found['rank']:8.2f}",
+        f"  predicted with the mean of {n - 1}": f"{found['rank_others']:8.2f}",
+        "  the remaining retraining with that mean": f"{found['retraining_others']:8.2f}",
+        "  fidelity_, estimated without retraining": f"{fidelity.rank_correlation:8.2f}",
+        "slope of retrained on predicted effects (1: real units)": "",
+        "  measured": f"{found['slope']:8.2f}",
+        "  fidelity_, estimated without retraining": f"{fidelity.slope:8.2f}",
+        "deviation of a retrained effect from seed to seed": f"{found['noise']:8.2f} nats",
+        "offline: fit": f"{offline:8.1f} s",
+        "online: transform": f"{online:9.3f}s",
+        f"retraining once without each of {n_groups} groups": f"{every:8.1f} s {source}",
+        "  over offline": f"{every / offline:8.1f} times",
+        "  over online": f"{every / online:6.0f}   times",
+    }
+    print(f"\n{findings.name.upper()}: {len(findings.handful)} groups, {n_queries} held-out rows")
+    for label, value in lines.items():
+        print(f"  {label:50s} {value}".rstrip())
+    for line in verdict(found, every, seconds):
+        print(f"  -> {line}")
+
+
+def verdict(found, every, seconds):
+    """Say in words what the summary means."""
+    if not found["rank"] >= POOR:
+        yield "POOR: the order of the groups is not to be trusted."
+    elif found["rank"] < GOOD:
+        yield "Fair: only the strongest groups are to be trusted."
+    else:
+        yield "Good: the order of the groups agrees with retraining."
+    if found["rank_others"] < found["retraining_others"]:
+        yield "One real retraining of each group would have told their order better."
+    if not 0.5 <= found["slope"] <= 2:
+        yield f"The sizes are wrong: multiply them by about {found['slope']:.2g}."
+    if every < seconds["offline"]:
+        yield "NOT FASTER: on data this small, retraining every group once takes less than fit."
+
+
+def write_table(every, path):
+    """Write every effect as one line."""
+    pd.concat([long_table(findings) for findings in every]).to_csv(
+        path, index=False, float_format="%.5g"
+    )
+
+
+def long_table(findings):
+    """Return a line for each held-out row and group."""
+    n_queries, n_groups = findings.predicted.shape
+    classes, sizes = zip(*(group_class(findings, k) for k in range(n_groups)), strict=True)
+    names = findings.class_names
+    by_row = {
+        "index": findings.query_index,
+        "true_label": names[findings.y_query],
+        "predicted_label": names[findings.predicted_label],
+        "log_odds": findings.margin,
+    }
+    by_group = {"group": findings.attributor.groups_, "group_class": classes, "group_rows": sizes}
+    return pd.DataFrame(
+        {"data_set": findings.name}
+        | {key: np.repeat(values, n_groups) for key, values in by_row.items()}
+        | {key: np.tile(values, n_queries) for key, values in by_group.items()}
+        | {"predicted_effect": findings.predicted.ravel()}
+        | {"retrained_effect": findings.retrained.mean(0).ravel()}
+    )
