@@ -67,7 +67,7 @@ def regression_model(n_rows, weight_decay=0.0, n_targets=2):
 def train(module, X, y, loss, n_steps=150, lr=0.02, weight_decay=0.0):
     """Train a module on all rows at once, from a fixed seed, and leave it in evaluation mode."""
     optimizer = torch.optim.Adam(module.parameters(), lr=lr, weight_decay=weight_decay)
-    X, y = torch.as_tensor(X), torch.as_tensor(y)
+    X, y = torch.tensor(X), torch.tensor(y)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         module.train()

@@ -1,4 +1,4 @@
-"""Slow oracles: loops, dense matrices and closed forms that the package's batched code must equal."""
+"""Slow oracles: loops, dense matrices and closed forms that the batched code must equal."""
 
 import numpy as np
 import torch
