@@ -100,14 +100,14 @@ def draw_bars(axes, findings, row, columns):
 
 
 def draw_synset(findings, path, n_groups=4, n_shown=5):
-    """Draw synset rows of the strongest groups beside the real rows that they are nearest to."""
+    """Draw synset rows of the strongest groups beside typical rows of these groups."""
     attributor = findings.attributor
     figure = plt.figure(figsize=(11, 7.2), layout="constrained")
-    left, right = figure.subfigures(1, 2, wspace=0.04)
-    left.suptitle("real rows:\nthe nearest of the group to each synset row")
+    left, right = figure.subfigures(1, 2, wspace=0.04, width_ratios=[1.06, 1])
     moved = largest_move(findings)
-    kind = f"synset rows, moved by up to {moved:.2f}" if moved else "synset rows (inputs unmoved)"
-    right.suptitle(f"{kind}: likeliest class (its\nprobability), and training rows stood for")
+    kind = f"moved by up to {moved:.2f} from real rows" if moved else "inputs of real rows"
+    left.suptitle("typical real rows of the group\n")
+    right.suptitle(f"synset rows ({kind}):\nlikeliest class (probability) × weight in rows")
     columns = findings.handful[:n_groups]
     real, made = (side.subplots(len(columns), n_shown) for side in (left, right))
     for axes in (*real.flat, *made.flat):
@@ -117,14 +117,16 @@ def draw_synset(findings, path, n_groups=4, n_shown=5):
         group = attributor.groups_[column]
         name, size = group_class(findings, column)
         real_axes[0].set_ylabel(f"group {group}\n{size} rows of {name}")
-        rows = np.flatnonzero(attributor.synset_groups_ == group)
-        for beside, axes, row in zip(real_axes, made_axes, rows, strict=False):
-            image, target = attributor.X_synset_[row], attributor.y_synset_[row]
-            show(beside, nearest(group_rows(findings, column), image)[0])
+        members = group_rows(findings, column)
+        for axes, image in zip(real_axes, nearest(members, members.mean(0)), strict=False):
             show(axes, image)
+        rows = np.flatnonzero(attributor.synset_groups_ == group)
+        for axes, row in zip(made_axes, rows, strict=False):
+            target = attributor.y_synset_[row]
+            show(axes, attributor.X_synset_[row])
             label = findings.class_names[target.argmax()]
             weight = attributor.sample_weight_synset_[row]
-            axes.set_xlabel(f"{label} ({target.max():.2f})\n× {weight:.1f}", fontsize=9)
+            axes.set_xlabel(f"{label} ({target.max():.2f}) × {weight:.1f}\n", fontsize=9)
     save(figure, path)
 
 

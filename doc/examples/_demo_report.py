@@ -120,24 +120,24 @@ def print_summary(findings):
     offline, online = seconds["offline"], seconds["online"]
     every = n_groups * seconds["network"]
     source = f"(extrapolated from {seconds['network']:.2f} s a network)"
-    lines = {
-        "rank correlation over the groups, mean over rows": "",
-        f"  predicted with the mean of {n} retrainings": f"{found['rank']:8.2f}",
-        f"  predicted with the mean of {n - 1}": f"{found['rank_others']:8.2f}",
-        "  the remaining retraining with that mean": f"{found['retraining_others']:8.2f}",
-        "  fidelity_, estimated without retraining": f"{fidelity.rank_correlation:8.2f}",
-        "slope of retrained on predicted effects (1: real units)": "",
-        "  measured": f"{found['slope']:8.2f}",
-        "  fidelity_, estimated without retraining": f"{fidelity.slope:8.2f}",
-        "deviation of a retrained effect from seed to seed": f"{found['noise']:8.2f} nats",
-        "offline: fit": f"{offline:8.1f} s",
-        "online: transform": f"{online:9.3f}s",
-        f"retraining once without each of {n_groups} groups": f"{every:8.1f} s {source}",
-        "  over offline": f"{every / offline:8.1f} times",
-        "  over online": f"{every / online:6.0f}   times",
-    }
+    lines = [
+        ("rank correlation over the groups, mean over rows", ""),
+        (f"  predicted with the mean of {n} retrainings", f"{found['rank']:8.2f}"),
+        (f"  predicted with the mean of {n - 1}", f"{found['rank_others']:8.2f}"),
+        ("  the remaining retraining with that mean", f"{found['retraining_others']:8.2f}"),
+        ("  fidelity_, estimated without retraining", f"{fidelity.rank_correlation:8.2f}"),
+        ("slope of retrained on predicted effects (1: real units)", ""),
+        ("  measured", f"{found['slope']:8.2f}"),
+        ("  fidelity_, estimated without retraining", f"{fidelity.slope:8.2f}"),
+        ("deviation of a retrained effect from seed to seed", f"{found['noise']:8.2f} nats"),
+        ("offline: fit", f"{offline:8.1f} s"),
+        ("online: transform", f"{online:10.3f} s"),
+        (f"retraining once without each of {n_groups} groups", f"{every:8.1f} s {source}"),
+        ("  over offline", f"{every / offline:8.1f} times"),
+        ("  over online", f"{every / online:8.0f} times"),
+    ]
     print(f"\n{findings.name.upper()}: {len(findings.handful)} groups, {n_queries} held-out rows")
-    for label, value in lines.items():
+    for label, value in lines:
         print(f"  {label:50s} {value}".rstrip())
     for line in verdict(found, every, seconds):
         print(f"  -> {line}")
