@@ -1,6 +1,7 @@
 """The estimator: explain a trained network by its training data."""
 
 import warnings
+from dataclasses import fields
 from numbers import Integral, Real
 
 import numpy as np
@@ -8,28 +9,21 @@ import torch
 from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.frozen import FrozenEstimator
-from sklearn.utils import Bunch, check_array, check_random_state, column_or_1d
+from sklearn.utils import Bunch, check_random_state, column_or_1d
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 from skorch import NeuralNet
-from tqdm import tqdm
 
 from sklearn_synset._offline._anchors import TrainingRows
-from sklearn_synset._offline._candidate_choice import choose_candidate
 from sklearn_synset._offline._data_partition import auto_n_groups, class_wise_kmeans
-from sklearn_synset._offline._distillation import distil
-from sklearn_synset._offline._probes import measure_probes
-from sklearn_synset._offline._synset_initialization import choose_rows
-from sklearn_synset._online._attribution_matrix import mean_effects
-from sklearn_synset._online._datamodel import datamodel_weights, random_halves
+from sklearn_synset._offline._offline_stage import Distillation, run_offline_stage
 from sklearn_synset._online._fidelity import mean_rank_correlation
 from sklearn_synset._online._group_assignment import group_centres
-from sklearn_synset._online._leave_out import LeaveOut, leave_one_out
+from sklearn_synset._online._leave_out import LeaveOut
 from sklearn_synset._online._objective import resolve_objective
-from sklearn_synset._synset import Synset, one_hot_targets, residual_norm
-from sklearn_synset._target_type import is_classification
+from sklearn_synset._online._online_stage import encoded_labels, run_online_stage
+from sklearn_synset._synset import one_hot_targets
+from sklearn_synset._target import encode_target, read_target
 from sklearn_synset._torch_interop import (
     as_array,
     as_tensor,
@@ -41,8 +35,7 @@ from sklearn_synset._wrapped_model import restore, wrap
 
 __all__ = ["SynsetAttributor"]
 
-_MAX_AUTO_SYNSET_SIZE = 10
-_AUTO_SYNSET_SHARE = 0.25
+_FLOATS = (np.float64, np.float32)
 _LOW_FIDELITY = 0.3
 
 
@@ -67,13 +60,13 @@ class SynsetAttributor(TransformerMixin, BaseEstimator):
         at most 100 and at least two a class. Ignored when `fit` is given `groups`.
 
     synset_size : int or "auto", default="auto"
-        Synset rows per group; "auto" takes as many as keep the synset below a quarter of the
-        training rows, at most 10 and at least 1. A group of fewer rows gives all of them.
+        Synset rows per group; "auto" takes a quarter of each group's training rows, at most 10
+        and at least 1. A group of fewer rows gives all of them.
 
-    initialization : {"residual", "random"} or callable, default="residual"
-        Which real rows the synset starts from. "residual": the rows that the network fits worst,
-        and random others. A callable maps `(rows, residual_norm, size, generator)`, tensors of
-        row indices and residuals of a group, to the chosen indices and their weights.
+    initialization : {"centroid", "random"} or callable, default="centroid"
+        What the synset starts from. "centroid": the rows that the network fits worst, and means of
+        clusters of the others; "random": random rows. A callable maps `(X, residual_norm, size,
+        generator)`, a group's rows and residuals, to averages (size, n_k) and weights (size,).
 
     distance : {"energy", "squared_error", "cosine"} or callable, default="energy"
         What is made small between the synset's and the training rows' group gradients. "energy"
@@ -130,7 +123,7 @@ class SynsetAttributor(TransformerMixin, BaseEstimator):
         Networks that are trained from different seeds and averaged; above 1 only for a skorch net
         or None.
 
-    n_probes : int, default=6
+    n_probes : int, default=10
         Groups that `fit` leaves out of the real rows, to choose between the stages of the
         distillation and to measure its fidelity.
 
@@ -233,7 +226,7 @@ class SynsetAttributor(TransformerMixin, BaseEstimator):
         "estimator": "no_validation",
         "n_groups": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "synset_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "initialization": [StrOptions({"residual", "random"}), callable],
+        "initialization": [StrOptions({"centroid", "random"}), callable],
         "distance": [StrOptions({"energy", "squared_error", "cosine"}), callable],
         "max_iter": [Interval(Integral, 0, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
@@ -266,7 +259,7 @@ class SynsetAttributor(TransformerMixin, BaseEstimator):
         *,
         n_groups="auto",
         synset_size="auto",
-        initialization="residual",
+        initialization="centroid",
         distance="energy",
         max_iter=800,
         learning_rate=0.05,
@@ -281,7 +274,7 @@ class SynsetAttributor(TransformerMixin, BaseEstimator):
         n_removals=200,
         objective="auto",
         n_models=1,
-        n_probes=6,
+        n_probes=10,
         input_shape=None,
         batch_size=4096,
         device=None,
@@ -345,46 +338,34 @@ class SynsetAttributor(TransformerMixin, BaseEstimator):
         ConvergenceWarning
             If the predicted effects agree badly with those measured on real rows.
         """
-        X, y = validate_data(
-            self, X, y, dtype=(np.float64, np.float32), allow_nd=True, multi_output=True
-        )
+        X, y = validate_data(self, X, y, dtype=_FLOATS, allow_nd=True, multi_output=True)
         with keep_global_state():
             random_state = check_random_state(self.random_state)
-            classes, target = self._encode_target(y)
+            classes, target = read_target(y, self.estimator)
             group_labels = self._partition(X, target, classes, groups, random_state)
-            wrapped = self._wrap(X, target, classes, random_state)
-            models = [model for _, model in wrapped]
-            objective = self._objective(models[0])
-            labels, codes = np.unique(group_labels, return_inverse=True)
+            groups, codes = np.unique(group_labels, return_inverse=True)
+            networks = self._wrap(X, target, classes, random_state)
+            models = [model for _, model in networks]
             rows = self._training_rows(models[0], X, target, codes)
             generator = torch_generator(random_state)
-            leave_out = self._leave_out(draw_seed(random_state))
-            probes = measure_probes(models, rows, leave_out, self.n_probes, generator)
-            distilled = self._distil(models, rows, codes, leave_out, generator)
-            on_device = self._labels(models[0], target)
-            synset, correlation, slope = choose_candidate(
-                models, distilled, probes, leave_out, rows.X, on_device, objective, generator
+            offline = run_offline_stage(
+                models,
+                rows,
+                encoded_labels(models[0], target),
+                self._leave_out(draw_seed(random_state)),
+                self._distillation(),
+                self._objective(models[0]),
+                generator,
             )
-            retrainings = [leave_out.plan(model, synset) for model in models]
-            kept = self._removals(synset, generator)
-            moves = [
-                leave_out.displacements(model, synset, kept, retraining)
-                for model, retraining in zip(models, retrainings, strict=True)
-            ]
-        self.estimators_ = [estimator for estimator, _ in wrapped]
-        self.estimator_ = self.estimators_[0]
-        self.classes_, self.group_labels_, self.groups_ = classes, group_labels, labels
+            n_halves = self.n_removals if self.removal == "subsets" else None
+            leave_out = self._leave_out(draw_seed(random_state))
+            online = run_online_stage(models, offline.synset, leave_out, n_halves, generator)
+        self._offline, self._online = offline, online
         self._centres = group_centres(X, target, codes, None if classes is None else len(classes))
-        self._models, self._synset, self._probes = models, synset, probes
-        self._leave_out_settings, self._retrainings = leave_out, retrainings
-        self._kept, self._displacements = kept, moves
-        self.X_synset_, self.y_synset_ = as_array(synset.X), as_array(synset.y)
-        self.sample_weight_synset_ = as_array(synset.weight)
-        self.synset_groups_ = labels[as_array(synset.group)]
-        self.matching_loss_curve_ = np.array(distilled.loss_curve)
-        self.n_iter_ = len(distilled.loss_curve)
-        probed = labels[as_array(probes.groups)]
-        self.fidelity_ = Bunch(rank_correlation=correlation, slope=slope, groups=probed)
+        self.estimators_ = [estimator for estimator, _ in networks]
+        self.estimator_ = self.estimators_[0]
+        self.classes_, self.group_labels_, self.groups_ = classes, group_labels, groups
+        self._expose(offline)
         self._warn_if_unfaithful()
         return self
 
@@ -425,8 +406,8 @@ class SynsetAttributor(TransformerMixin, BaseEstimator):
             unit; positive when the group helps. For `objective="loss"` the sign is turned.
         """
         X, target = self._check_queries(X, y)
-        function = self._objective(self._models[0], objective)
-        return self._attributions(X, target, function).astype(X.dtype)
+        function = self._objective(self._online.models[0], objective)
+        return self._online.attributions(X, target, function).astype(X.dtype)
 
     def score_samples(self, X, y=None):
         """Score rows by how well the network does on them without their own group.
@@ -447,19 +428,16 @@ class SynsetAttributor(TransformerMixin, BaseEstimator):
             objective is the prediction, minus the loss takes its place.
         """
         X, target = self._check_queries(X, y)
-        model = self._models[0]
+        model = self._online.models[0]
         is_prediction = self.objective in ("auto", "prediction") and model.loss == "squared_error"
         function = self._objective(model, "loss" if is_prediction else None)
-        singles = self._displacements
-        if self.removal == "subsets":
-            singles = self._solve(leave_one_out(self._synset))
+        scores = self._online.objectives(X, target, function)
+        displacements = self._online.without_each_group()
         assigned = self._centres.assign(X, target)
-        scores = np.empty(len(X))
         for group in np.unique(assigned):
             rows = np.flatnonzero(assigned == group)
-            own = [displacement[[group]] for displacement in singles]
-            effect = self._effects(own, X[rows], target[rows], function)[:, 0]
-            scores[rows] = self._objectives(X[rows], target[rows], function) - effect
+            own = [displacement[[group]] for displacement in displacements]
+            scores[rows] -= self._online.effects(own, X[rows], target[rows], function)[:, 0]
         return scores.astype(X.dtype)
 
     def score(self, X, y=None):
@@ -481,12 +459,10 @@ class SynsetAttributor(TransformerMixin, BaseEstimator):
             perfect. NaN with fewer than two probes.
         """
         X, target = self._check_queries(X, y)
-        probed = as_array(self._probes.groups)
-        if len(probed) < 2:
-            return float("nan")
-        function = self._objective(self._models[0])
-        predicted = self._attributions(X, target, function)[:, probed]
-        measured = self._effects(self._probes.displacements, X, target, function)
+        probes = self._offline.probes
+        function = self._objective(self._online.models[0])
+        predicted = self._online.attributions(X, target, function)[:, as_array(probes.groups)]
+        measured = self._online.effects(probes.displacements, X, target, function)
         return mean_rank_correlation(predicted, measured)
 
     def leave_out(self, groups):
@@ -507,14 +483,15 @@ class SynsetAttributor(TransformerMixin, BaseEstimator):
         unknown = np.setdiff1d(groups, self.groups_)
         if len(unknown):
             raise ValueError(f"groups holds {list(unknown)}, which are not in groups_.")
-        kept = self._synset.group_size.new_ones(1, self._synset.n_groups)
+        group_size = self._online.synset.group_size
+        kept = group_size.new_ones(1, len(group_size))
         kept[0, np.searchsorted(self.groups_, groups)] = 0
         if not kept.any():
             raise ValueError("groups holds all groups: nothing would be left to train on.")
         networks = [
             restore(estimator, model, model.theta + displacement[0])
             for estimator, model, displacement in zip(
-                self.estimators_, self._models, self._solve(kept), strict=True
+                self.estimators_, self._online.models, self._online.without(kept), strict=True
             )
         ]
         return networks[0] if self.n_models == 1 else networks
@@ -542,18 +519,6 @@ class SynsetAttributor(TransformerMixin, BaseEstimator):
         tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-    def _encode_target(self, y):
-        """Return the classes (None for regression) and the codes or values of y."""
-        inner = self.estimator
-        inner = inner.estimator if isinstance(inner, FrozenEstimator) else inner
-        if not is_classification(y, inner):
-            dtype = y.dtype if y.dtype.kind == "f" else np.float64
-            return None, check_array(y, dtype=dtype, ensure_2d=False, input_name="y")
-        y = column_or_1d(y, warn=True)
-        check_classification_targets(y)
-        classes, codes = np.unique(y, return_inverse=True)
-        return classes, codes
 
     def _partition(self, X, target, classes, groups, random_state):
         """Return the label of each row's group."""
@@ -600,12 +565,8 @@ class SynsetAttributor(TransformerMixin, BaseEstimator):
         rows = as_tensor(X, dtype=model.dtype, device=model.device)
         order = torch.from_numpy(np.argsort(codes, kind="stable")).to(model.device)
         rows_by_group = list(order.split(np.bincount(codes).tolist()))
-        targets = one_hot_targets(model, self._labels(model, target))
+        targets = one_hot_targets(model, encoded_labels(model, target))
         return TrainingRows(rows, targets, rows_by_group, self.batch_size)
-
-    def _labels(self, model, target):
-        dtype = torch.long if model.loss == "cross_entropy" else model.dtype
-        return as_tensor(target, dtype=dtype, device=model.device)
 
     def _leave_out(self, seed):
         return LeaveOut(
@@ -618,54 +579,9 @@ class SynsetAttributor(TransformerMixin, BaseEstimator):
             seed=seed,
         )
 
-    def _distil(self, models, rows, codes, leave_out, generator):
-        """Run the offline stage."""
-        n_groups = len(rows.rows_by_group)
-        size = self.synset_size
-        if size == "auto":
-            size = int(_AUTO_SYNSET_SHARE * len(codes) / n_groups)
-            size = min(max(size, 1), _MAX_AUTO_SYNSET_SIZE)
-        residual = residual_norm(models[0], rows.X, rows.targets, self.batch_size)
-        chosen, weight = choose_rows(
-            rows.rows_by_group, residual, size, self.initialization, generator
-        )
-        group_size = torch.tensor([len(members) for members in rows.rows_by_group])
-        group = torch.from_numpy(codes).to(chosen.device)[chosen]
-        start = Synset(rows.X[chosen], rows.targets[chosen], weight, group, group_size.to(rows.X))
-        disable = not self.verbose
-        with tqdm(total=self.max_iter, desc="Distilling", disable=disable) as bar:
-
-            def report(distance):
-                bar.update()
-                bar.set_postfix(distance=f"{distance:.3g}", refresh=False)
-
-            return distil(
-                models,
-                rows,
-                start,
-                leave_out.plan,
-                distance=self.distance,
-                max_iter=self.max_iter,
-                learning_rate=self.learning_rate,
-                tol=self.tol,
-                generator=generator,
-                report=report,
-            )
-
-    def _removals(self, synset, generator):
-        """Return the masks of the groups that are kept, for each network to train."""
-        if self.removal == "subsets":
-            halves = random_halves(self.n_removals, synset.n_groups, generator)
-            return halves.to(synset.weight)
-        return leave_one_out(synset)
-
-    def _solve(self, kept):
-        """Return the displacements of each network without some groups."""
-        plans = zip(self._models, self._retrainings, strict=True)
-        return [
-            self._leave_out_settings.displacements(model, self._synset, kept, retraining)
-            for model, retraining in plans
-        ]
+    def _distillation(self):
+        names = [field.name for field in fields(Distillation)]
+        return Distillation(**{name: getattr(self, name) for name in names})
 
     def _objective(self, model, objective=None):
         name = self.objective if objective is None else objective
@@ -674,54 +590,22 @@ class SynsetAttributor(TransformerMixin, BaseEstimator):
     def _check_queries(self, X, y):
         """Return the validated queries, and the codes of their labels or their values."""
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=(np.float64, np.float32), allow_nd=True, reset=False)
-        if y is None:
-            return X, self._predictions(X)
-        y = check_array(y, dtype=None, ensure_2d=False, input_name="y")
-        check_consistent_length(X, y)
-        if self.classes_ is None:
-            return X, y.astype(X.dtype)
-        y = column_or_1d(y)
-        unseen = np.setdiff1d(y, self.classes_)
-        if len(unseen):
-            raise ValueError(f"y holds labels that were not seen in fit: {list(unseen)}.")
-        return X, np.searchsorted(self.classes_, y)
+        X = validate_data(self, X, dtype=_FLOATS, allow_nd=True, reset=False)
+        return X, self._online.predictions(X) if y is None else encode_target(y, self.classes_, X)
 
-    def _predictions(self, X):
-        """Return the codes of the predicted labels, or the predicted values."""
-        with torch.no_grad():
-            outputs = sum(
-                as_array(torch.cat([model(model.theta, rows) for rows in self._queries(X, model)]))
-                for model in self._models
-            )
-        if self.classes_ is not None:
-            return outputs.argmax(1)
-        outputs = outputs / len(self._models)
-        return outputs[:, 0] if outputs.shape[1] == 1 else outputs
-
-    def _queries(self, X, model):
-        return as_tensor(X, dtype=model.dtype, device=model.device).split(self.batch_size)
-
-    def _effects(self, displacements, X, target, function):
-        model = self._models[0]
-        rows = as_tensor(X, dtype=model.dtype, device=model.device)
-        labels = self._labels(model, target)
-        return mean_effects(self._models, displacements, rows, labels, function, self.batch_size)
-
-    def _objectives(self, X, target, function):
-        """Return the objective of each row with nothing left out, mean over networks."""
-        total = np.zeros(len(X))
-        for model in self._models:
-            with torch.no_grad():
-                outputs = torch.cat([model(model.theta, q) for q in self._queries(X, model)])
-                total += as_array(function(outputs, self._labels(model, target)))
-        return total / len(self._models)
-
-    def _attributions(self, X, target, function):
-        effects = self._effects(self._displacements, X, target, function)
-        if self.removal == "subsets":
-            effects = effects @ as_array(datamodel_weights(self._kept.double()))
-        return effects
+    def _expose(self, offline):
+        """Set the fitted attributes that tell about the synset."""
+        synset, probes = offline.synset, offline.probes
+        self.X_synset_, self.y_synset_ = as_array(synset.X), as_array(synset.y)
+        self.sample_weight_synset_ = as_array(synset.weight)
+        self.synset_groups_ = self.groups_[as_array(synset.group)]
+        self.matching_loss_curve_ = np.array(offline.loss_curve)
+        self.n_iter_ = len(offline.loss_curve)
+        self.fidelity_ = Bunch(
+            rank_correlation=offline.rank_correlation,
+            slope=offline.slope,
+            groups=self.groups_[as_array(probes.groups)],
+        )
 
     def _warn_if_unfaithful(self):
         if self.fidelity_.rank_correlation < _LOW_FIDELITY:

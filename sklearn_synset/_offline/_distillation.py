@@ -29,8 +29,7 @@ class Distilled:
     Parameters
     ----------
     candidates : list of Synset
-        The starting rows, the rows with matched targets and weights, and the rows with matched
-        inputs too.
+        The starting rows, and the matched ones.
 
     loss_curve : list of float
         Gradient distance before each step.
@@ -93,9 +92,8 @@ def distil(
     distilled : Distilled
         The stages of the synset, and the way there.
     """
-    candidates = [start]
     if not max_iter:
-        return Distilled(candidates)
+        return Distilled([start])
     bounds = row_bounds(rows.X, rows.targets, models[0])
     matching = Matching(models[0], start, bounds, learning_rate, max_iter)
     anchors: list[Anchor] = []
@@ -105,7 +103,6 @@ def distil(
         for model, retraining in zip(models, plans, strict=True)
     ]
     for part in range(_N_ROUNDS):
-        matching.moves_inputs = part > 0
         for model, retraining, measure in zip(models, plans, distances, strict=True):
             anchors += draw_anchors(
                 model, matching.result, rows, retraining, measure, _ANCHORS_PER_ROUND, generator
@@ -113,13 +110,11 @@ def distil(
         anchors = anchors[-_n_affordable(anchors[-1]) :]
         n_iter = max_iter * (part + 1) // _N_ROUNDS - max_iter * part // _N_ROUNDS
         matching.run(anchors, n_iter, generator, report)
-        if part == 0 or part == _N_ROUNDS - 1:
-            candidates.append(matching.result)
         recent = matching.loss_curve[-max(1, n_iter) :]
         if sum(recent) / len(recent) < tol:
             break
         plans = [plan(model, matching.result) for model in models]
-    return Distilled(candidates, matching.loss_curve)
+    return Distilled([start, matching.result], matching.loss_curve)
 
 
 def _resolve_distance(

@@ -105,9 +105,6 @@ class Matching:
     max_iter : int
         Steps in all; the learning rate falls to 0 over them as half a cosine.
 
-    moves_inputs : bool, default=True
-        Whether steps move the inputs, or the targets and weights only.
-
     loss_curve : list of float
         Gradient distance before each step.
     """
@@ -117,13 +114,15 @@ class Matching:
     bounds: RowBounds
     learning_rate: float
     max_iter: int
-    moves_inputs: bool = True
     loss_curve: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         synset = self.synset
         self._position, self._is_row = padded_layout(synset)
-        self._unit = input_unit(self.model, synset, self.bounds)
+        # A row that stands for itself alone is right as it is.
+        stands_for_many = (synset.weight > 1).to(synset.weight)
+        shape = (-1,) + (1,) * (synset.X.ndim - 1)
+        self._unit = input_unit(self.model, synset, self.bounds) * stands_for_many.reshape(shape)
         self._moved = torch.zeros_like(synset.X, requires_grad=True)
         self._targets = self._encoded(synset.y).requires_grad_()
         self._log_weight = synset.weight.log().requires_grad_()
@@ -167,8 +166,6 @@ class Matching:
                 losses = [self._distance_at(anchors[i]) for i in drawn]
                 loss = torch.stack(losses).mean()
             loss.backward()
-            if not self.moves_inputs:
-                self._moved.grad = None
             self._adam.step()
             self._project()
             self.loss_curve.append(float(loss.detach()))

@@ -1,103 +1,182 @@
-"""Which real rows a synset starts from: a weighted coreset of every group."""
+"""What a synset starts from: real rows, and means of real rows, for every group."""
 
+import warnings
 from collections.abc import Callable
 
+import numpy as np
 import torch
+from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
 
 Initialization = Callable[
     [torch.Tensor, torch.Tensor, int, torch.Generator], tuple[torch.Tensor, torch.Tensor]
 ]
 
 
-def residual_rows(
-    rows: torch.Tensor, residual_norm: torch.Tensor, size: int, generator: torch.Generator
+def centroid_rows(
+    X: torch.Tensor, residual_norm: torch.Tensor, size: int, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Take the rows that the network fits worst, and random others for the rest of the group.
+    """Take the rows that the network fits worst, and means of clusters of the others.
 
     One or two badly fitted rows carry most of a group's gradient; each of them stands for itself
-    alone, and the random others share the rest of the group.
+    alone. The others are so alike that the mean of a cluster acts as its rows do.
 
     Parameters
     ----------
-    rows : Tensor of shape (n_k,)
-        Indices of the group's rows.
+    X : Tensor of shape (n_k, d...)
+        The group's rows.
 
     residual_norm : Tensor of shape (n_k,)
         Norm of the loss gradient with respect to each row's outputs.
 
     size : int
-        Rows to take, at most n_k.
-
-    generator : torch.Generator
-        Draws the others; on the CPU.
-
-    Returns
-    -------
-    chosen : Tensor of shape (size,)
-        Row indices.
-
-    weight : Tensor of shape (size,)
-        Training rows that each stands for; sums to n_k.
-    """
-    n_rows = len(rows)
-    n_worst = size if size == n_rows else (size + 1) // 2 if size > 1 else 0
-    order = residual_norm.argsort(descending=True, stable=True).cpu()
-    worst, rest = order[:n_worst], order[n_worst:]
-    others = rest[torch.randperm(len(rest), generator=generator)[: size - n_worst]]
-    weight = torch.ones(size)
-    weight[n_worst:] = (n_rows - n_worst) / max(1, size - n_worst)
-    return rows[torch.cat([worst, others]).to(rows.device)], weight
-
-
-def random_rows(
-    rows: torch.Tensor, residual_norm: torch.Tensor, size: int, generator: torch.Generator
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Take random rows of equal weight; parameters and returns as of `residual_rows`."""
-    chosen = torch.randperm(len(rows), generator=generator)[:size].to(rows.device)
-    return rows[chosen], torch.full((size,), len(rows) / size)
-
-
-INITIALIZATIONS: dict[str, Initialization] = {"random": random_rows, "residual": residual_rows}
-
-
-def choose_rows(
-    rows_by_group: list[torch.Tensor],
-    residual_norm: torch.Tensor,
-    synset_size: int,
-    initialization: str | Initialization,
-    generator: torch.Generator,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Choose the starting rows of all groups.
-
-    Parameters
-    ----------
-    rows_by_group : list of K Tensors
-        Row indices of each group.
-
-    residual_norm : Tensor of shape (n,)
-        Norm of the loss gradient with respect to each row's outputs.
-
-    synset_size : int
-        Rows per group; a smaller group gives all its rows.
-
-    initialization : {"random", "residual"} or callable
-        A callable has the signature of `residual_rows`.
+        Synset rows to make, m, at most n_k.
 
     generator : torch.Generator
         On the CPU.
 
     Returns
     -------
-    chosen : Tensor of shape (s,)
-        Row indices, group after group.
+    average : Tensor of shape (m, n_k)
+        What each synset row is the mean of; its lines sum to 1.
+
+    weight : Tensor of shape (m,)
+        Training rows that each stands for; sums to n_k.
+    """
+    n_worst = _n_worst(len(X), size)
+    order = residual_norm.argsort(descending=True, stable=True).cpu()
+    labels = torch.empty(len(X), dtype=torch.long)
+    labels[order[:n_worst]] = torch.arange(n_worst)
+    rest = order[n_worst:].sort().values
+    if len(rest):
+        clusters = _kmeans(X[rest.to(X.device)], size - n_worst, generator)
+        labels[rest] = n_worst + torch.from_numpy(clusters)
+    member = torch.nn.functional.one_hot(labels, size).T.to(X)
+    weight = member.sum(1)
+    filled = weight > 0  # rows that repeat can leave k-means with fewer clusters
+    return member[filled] / weight[filled, None], weight[filled]
+
+
+def random_rows(
+    X: torch.Tensor, residual_norm: torch.Tensor, size: int, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Take random rows of equal weight; parameters and returns as of `centroid_rows`."""
+    chosen = torch.randperm(len(X), generator=generator)[:size]
+    weight = torch.full((size,), len(X) / size).to(X)
+    return torch.nn.functional.one_hot(chosen, len(X)).to(X), weight
+
+
+INITIALIZATIONS: dict[str, Initialization] = {"centroid": centroid_rows, "random": random_rows}
+
+
+def auto_sizes(group_sizes: np.ndarray, share: float, largest: int) -> np.ndarray:
+    """Share synset rows out among groups in proportion to their training rows.
+
+    Parameters
+    ----------
+    group_sizes : ndarray of shape (K,)
+        Training rows of each group.
+
+    share : float
+        Synset rows over training rows, in all, unless one a group is more.
+
+    largest : int
+        Most synset rows of a group.
+
+    Returns
+    -------
+    sizes : ndarray of shape (K,)
+        Synset rows of each group, at least 1, by the method of largest remainders.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_synset._offline._synset_initialization import auto_sizes
+    >>> auto_sizes(np.array([2, 20, 14]), 0.25, 10)
+    array([1, 5, 3])
+    """
+    wanted = np.maximum(group_sizes * share, 1)
+    sizes = np.floor(wanted).astype(int)
+    n_left = int(share * group_sizes.sum()) - sizes.sum()
+    raised = np.argsort(sizes - wanted, kind="stable")[: max(0, n_left)]
+    sizes[raised] += 1
+    return np.minimum(np.minimum(sizes, largest), group_sizes)
+
+
+def starting_rows(
+    X: torch.Tensor,
+    targets: torch.Tensor,
+    rows_by_group: list[torch.Tensor],
+    residual_norm: torch.Tensor,
+    sizes: np.ndarray,
+    initialization: str | Initialization,
+    generator: torch.Generator,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Make the starting rows of all groups.
+
+    Parameters
+    ----------
+    X : Tensor of shape (n, d...)
+        Training rows.
+
+    targets : Tensor of shape (n, C)
+        Their targets.
+
+    rows_by_group : list of K Tensors
+        Row indices of each group.
+
+    residual_norm : Tensor of shape (n,)
+        Norm of the loss gradient with respect to each row's outputs.
+
+    sizes : ndarray of shape (K,)
+        Synset rows per group; a group of fewer rows gives all of them.
+
+    initialization : {"centroid", "random"} or callable
+        A callable has the signature of `centroid_rows`.
+
+    generator : torch.Generator
+        On the CPU.
+
+    Returns
+    -------
+    X_synset : Tensor of shape (s, d...)
+        Inputs, group after group.
+
+    y_synset : Tensor of shape (s, C)
+        Targets.
 
     weight : Tensor of shape (s,)
         Training rows that each stands for.
+
+    group : Tensor of shape (s,)
+        Group of each.
     """
-    choose = INITIALIZATIONS[initialization] if isinstance(initialization, str) else initialization
-    parts = [
-        choose(rows, residual_norm[rows], min(synset_size, len(rows)), generator)
-        for rows in rows_by_group
-    ]
-    chosen, weights = zip(*parts, strict=True)
-    return torch.cat(chosen), torch.cat(weights).to(residual_norm)
+    make = INITIALIZATIONS[initialization] if isinstance(initialization, str) else initialization
+    inputs, outputs, weights, groups = [], [], [], []
+    for k, rows in enumerate(rows_by_group):
+        size = min(int(sizes[k]), len(rows))
+        average, weight = make(X[rows], residual_norm[rows], size, generator)
+        inputs.append(torch.tensordot(average, X[rows], dims=1))
+        outputs.append(average @ targets[rows])
+        weights.append(weight)
+        groups.append(torch.full((len(weight),), k, device=X.device))
+    return torch.cat(inputs), torch.cat(outputs), torch.cat(weights), torch.cat(groups)
+
+
+def _n_worst(n_rows: int, size: int) -> int:
+    """Return how many synset rows are real rows: half of them, or all if there are enough."""
+    if size >= n_rows:
+        return n_rows
+    return min((size + 1) // 2, size - 1)
+
+
+def _kmeans(X: torch.Tensor, n_clusters: int, generator: torch.Generator) -> np.ndarray:
+    """Cluster rows (n, d...); labels (n,)."""
+    seed = int(torch.randint(2**31 - 1, (1,), generator=generator))
+    if n_clusters == 1:
+        return np.zeros(len(X), dtype=np.int64)
+    features = X.flatten(1).cpu().numpy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        labels = KMeans(n_clusters, n_init=1, random_state=seed).fit_predict(features)
+    return labels.astype(np.int64)

@@ -1,0 +1,161 @@
+"""The offline stage, from the training rows to a probed synset."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from sklearn_synset._functional_model import FunctionalModel
+from sklearn_synset._offline._anchors import TrainingRows
+from sklearn_synset._offline._candidate_choice import choose_candidate
+from sklearn_synset._offline._distillation import Distilled, distil
+from sklearn_synset._offline._gradient_distance import Distance
+from sklearn_synset._offline._probes import Probes, measure_probes
+from sklearn_synset._offline._synset_initialization import (
+    Initialization,
+    auto_sizes,
+    starting_rows,
+)
+from sklearn_synset._online._leave_out import LeaveOut
+from sklearn_synset._online._objective import Objective
+from sklearn_synset._synset import Synset, residual_norm
+
+_AUTO_SHARE = 0.25
+_LARGEST_AUTO_SIZE = 10
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """How the synset is distilled; all as of the estimator's parameters."""
+
+    synset_size: int | str
+    initialization: str | Initialization
+    distance: str | Distance
+    max_iter: int
+    learning_rate: float
+    tol: float
+    n_probes: int
+    verbose: int
+
+
+@dataclass(frozen=True, eq=False)
+class OfflineStage:
+    """Outcome of the offline stage.
+
+    Parameters
+    ----------
+    synset : Synset
+        The synset.
+
+    probes : Probes
+        Groups that were left out of the real rows.
+
+    loss_curve : list of float
+        Gradient distance before each step of the distillation.
+
+    rank_correlation, slope : float
+        Agreement of the synset with the probes.
+    """
+
+    synset: Synset
+    probes: Probes
+    loss_curve: list[float]
+    rank_correlation: float
+    slope: float
+
+
+def run_offline_stage(
+    models: list[FunctionalModel],
+    rows: TrainingRows,
+    y: torch.Tensor,
+    leave_out: LeaveOut,
+    distillation: Distillation,
+    objective: Objective,
+    generator: torch.Generator,
+) -> OfflineStage:
+    """Distil a synset, and probe it.
+
+    Parameters
+    ----------
+    models : list of FunctionalModel
+        The trained networks.
+
+    rows : TrainingRows
+        The training rows.
+
+    y : Tensor of shape (n,) or (n, C)
+        Their codes or values, as the objective takes them.
+
+    leave_out : LeaveOut
+        How groups are left out.
+
+    distillation : Distillation
+        How the synset is made.
+
+    objective : callable
+        What the probes are judged by.
+
+    generator : torch.Generator
+        On the CPU.
+
+    Returns
+    -------
+    stage : OfflineStage
+        The synset, and how far to trust it.
+    """
+    probes = measure_probes(models, rows, leave_out, distillation.n_probes, generator)
+    start = _starting_synset(models[0], rows, distillation, generator)
+    distilled = _distil(models, rows, start, leave_out, distillation, generator)
+    synset, correlation, slope = choose_candidate(
+        models, distilled, probes, leave_out, rows.X, y, objective, generator
+    )
+    return OfflineStage(synset, probes, distilled.loss_curve, correlation, slope)
+
+
+def _starting_synset(
+    model: FunctionalModel,
+    rows: TrainingRows,
+    distillation: Distillation,
+    generator: torch.Generator,
+) -> Synset:
+    group_sizes = np.array([len(members) for members in rows.rows_by_group])
+    if distillation.synset_size == "auto":
+        sizes = auto_sizes(group_sizes, _AUTO_SHARE, _LARGEST_AUTO_SIZE)
+    else:
+        sizes = np.full(len(group_sizes), int(distillation.synset_size))
+    residual = residual_norm(model, rows.X, rows.targets, rows.batch_size)
+    initialization = distillation.initialization
+    parts = starting_rows(
+        rows.X, rows.targets, rows.rows_by_group, residual, sizes, initialization, generator
+    )
+    return Synset(*parts, torch.from_numpy(group_sizes).to(rows.X))
+
+
+def _distil(
+    models: list[FunctionalModel],
+    rows: TrainingRows,
+    start: Synset,
+    leave_out: LeaveOut,
+    distillation: Distillation,
+    generator: torch.Generator,
+) -> Distilled:
+    disable = not distillation.verbose
+    with tqdm(total=distillation.max_iter, desc="Distilling", disable=disable) as bar:
+
+        def report(distance: float) -> None:
+            bar.update()
+            bar.set_postfix(distance=f"{distance:.3g}", refresh=False)
+
+        return distil(
+            models,
+            rows,
+            start,
+            leave_out.plan,
+            distance=distillation.distance,
+            max_iter=distillation.max_iter,
+            learning_rate=distillation.learning_rate,
+            tol=distillation.tol,
+            generator=generator,
+            report=report,
+        )

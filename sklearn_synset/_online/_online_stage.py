@@ -1,0 +1,151 @@
+"""The online stage: networks without some groups, and what queries lose by it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from sklearn_synset._functional_model import FunctionalModel
+from sklearn_synset._online._attribution_matrix import mean_effects
+from sklearn_synset._online._datamodel import datamodel_weights, random_halves
+from sklearn_synset._online._leave_out import LeaveOut, leave_one_out
+from sklearn_synset._online._objective import Objective
+from sklearn_synset._online._removal import Retraining
+from sklearn_synset._synset import Synset
+from sklearn_synset._torch_interop import as_array, as_tensor
+
+
+@dataclass(frozen=True, eq=False)
+class OnlineStage:
+    """Networks, their synset, and the networks without some of its groups.
+
+    Parameters
+    ----------
+    models : list of FunctionalModel
+        The trained networks.
+
+    synset : Synset
+        What groups are left out of.
+
+    leave_out : LeaveOut
+        How.
+
+    retrainings : list of Retraining
+        The plan for each network.
+
+    kept : Tensor of shape (R, K)
+        Groups that are kept, for each of R removals.
+
+    displacements : list of Tensor of shape (R, D)
+        How each network's weights move.
+
+    is_datamodel : bool
+        Whether the removals are random halves, from which groups' effects are regressed.
+    """
+
+    models: list[FunctionalModel]
+    synset: Synset
+    leave_out: LeaveOut
+    retrainings: list[Retraining]
+    kept: torch.Tensor
+    displacements: list[torch.Tensor]
+    is_datamodel: bool
+
+    def without(self, kept: torch.Tensor) -> list[torch.Tensor]:
+        """Return each network's displacements (R, D) when only some groups are kept, (R, K)."""
+        return [
+            self.leave_out.displacements(model, self.synset, kept, retraining)
+            for model, retraining in zip(self.models, self.retrainings, strict=True)
+        ]
+
+    def without_each_group(self) -> list[torch.Tensor]:
+        """Return each network's displacements (K, D) when each group is left out alone."""
+        return self.without(leave_one_out(self.synset)) if self.is_datamodel else self.displacements
+
+    def attributions(self, X: np.ndarray, target: np.ndarray, objective: Objective) -> np.ndarray:
+        """Return the effect (q, K) of each group on each query."""
+        effects = self.effects(self.displacements, X, target, objective)
+        return effects @ as_array(datamodel_weights(self.kept)) if self.is_datamodel else effects
+
+    def effects(
+        self,
+        displacements: list[torch.Tensor],
+        X: np.ndarray,
+        target: np.ndarray,
+        objective: Objective,
+    ) -> np.ndarray:
+        """Return the effect (q, R) of each displacement on each query, mean over networks."""
+        size = self.leave_out.batch_size
+        y = encoded_labels(self.models[0], target)
+        return mean_effects(self.models, displacements, self._rows(X), y, objective, size)
+
+    def objectives(self, X: np.ndarray, target: np.ndarray, objective: Objective) -> np.ndarray:
+        """Return each query's objective (q,) with nothing left out, mean over networks."""
+        y = encoded_labels(self.models[0], target)
+        values = [objective(outputs, y) for outputs in self._outputs(X)]
+        return as_array(torch.stack(values).double().mean(0))
+
+    def predictions(self, X: np.ndarray) -> np.ndarray:
+        """Return the codes (q,) of the predicted labels, or the predicted values (q,) or (q, C)."""
+        outputs = as_array(torch.stack(self._outputs(X)).mean(0))
+        if self.models[0].loss == "cross_entropy":
+            return outputs.argmax(1)
+        return outputs[:, 0] if outputs.shape[1] == 1 else outputs
+
+    def _rows(self, X: np.ndarray) -> torch.Tensor:
+        return as_tensor(X, dtype=self.models[0].dtype, device=self.models[0].device)
+
+    @torch.no_grad()
+    def _outputs(self, X: np.ndarray) -> list[torch.Tensor]:
+        batches = self._rows(X).split(self.leave_out.batch_size)
+        return [torch.cat([model(model.theta, rows) for rows in batches]) for model in self.models]
+
+
+def encoded_labels(model: FunctionalModel, target: np.ndarray) -> torch.Tensor:
+    """Return codes or values as a tensor that the model's objectives take."""
+    dtype = torch.long if model.loss == "cross_entropy" else model.dtype
+    return as_tensor(target, dtype=dtype, device=model.device)
+
+
+def run_online_stage(
+    models: list[FunctionalModel],
+    synset: Synset,
+    leave_out: LeaveOut,
+    n_halves: int | None,
+    generator: torch.Generator,
+) -> OnlineStage:
+    """Leave each group, or random halves of the groups, out of the synset.
+
+    Parameters
+    ----------
+    models : list of FunctionalModel
+        The trained networks.
+
+    synset : Synset
+        What groups are left out of.
+
+    leave_out : LeaveOut
+        How.
+
+    n_halves : int or None
+        Number of random halves; None leaves out each group alone.
+
+    generator : torch.Generator
+        Draws the halves; on the CPU.
+
+    Returns
+    -------
+    stage : OnlineStage
+        Ready for queries.
+    """
+    if n_halves is None:
+        kept = leave_one_out(synset)
+    else:
+        kept = random_halves(n_halves, synset.n_groups, generator).to(synset.weight)
+    retrainings = [leave_out.plan(model, synset) for model in models]
+    displacements = [
+        leave_out.displacements(model, synset, kept, retraining)
+        for model, retraining in zip(models, retrainings, strict=True)
+    ]
+    is_datamodel = n_halves is not None
+    return OnlineStage(models, synset, leave_out, retrainings, kept, displacements, is_datamodel)

@@ -1,0 +1,116 @@
+"""Targets: whether they are class labels or values, and their codes."""
+
+import numpy as np
+import torch
+from sklearn.frozen import FrozenEstimator
+from sklearn.utils import check_array, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import check_consistent_length
+from skorch import NeuralNet, NeuralNetClassifier, NeuralNetRegressor
+
+_MAX_CLASSES_OF_FLOATS = 20
+
+
+def read_target(y: np.ndarray, estimator: object) -> tuple[np.ndarray | None, np.ndarray]:
+    """Tell the classes of a training target, and encode it.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n,) or (n, t)
+        Target.
+
+    estimator : object
+        What is wrapped.
+
+    Returns
+    -------
+    classes : ndarray of shape (C,) or None
+        The sorted labels; None for regression.
+
+    target : ndarray of shape (n,) or (n, t)
+        Codes 0, …, C - 1, or finite values.
+    """
+    inner = estimator.estimator if isinstance(estimator, FrozenEstimator) else estimator
+    if not is_classification(y, inner):
+        dtype = y.dtype if y.dtype.kind == "f" else np.float64
+        return None, check_array(y, dtype=dtype, ensure_2d=False, input_name="y")
+    y = column_or_1d(y, warn=True)
+    check_classification_targets(y)
+    classes, codes = np.unique(y, return_inverse=True)
+    return classes, codes
+
+
+def encode_target(y: np.ndarray, classes: np.ndarray | None, X: np.ndarray) -> np.ndarray:
+    """Encode the labels or values of queries.
+
+    Parameters
+    ----------
+    y : array-like of shape (q,) or (q, t)
+        Labels or values.
+
+    classes : ndarray of shape (C,) or None
+        The labels known from `fit`; None for regression.
+
+    X : ndarray of shape (q, d...)
+        The queries.
+
+    Returns
+    -------
+    target : ndarray of shape (q,) or (q, t)
+        Codes, or finite values in the dtype of `X`.
+
+    Raises
+    ------
+    ValueError
+        If there is not one for each query, one is missing or infinite, or a label is unknown.
+    """
+    y = np.asarray(check_array(y, dtype=None, ensure_2d=False, input_name="y"))
+    check_consistent_length(X, y)
+    if classes is None:
+        return y.astype(X.dtype)
+    y = column_or_1d(y)
+    unseen = np.setdiff1d(y, classes)
+    if len(unseen):
+        raise ValueError(f"y holds labels that were not seen in fit: {list(unseen)}.")
+    return np.searchsorted(classes, y)
+
+
+def is_classification(y: np.ndarray, estimator: object) -> bool:
+    """Tell from the target, and from what is wrapped, whether labels are to be predicted.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n,) or (n, t)
+        Target.
+
+    estimator : object
+        What is wrapped, without a `FrozenEstimator` around it.
+
+    Returns
+    -------
+    is_classification : bool
+        True for strings, booleans and integers, and for floats that hold at most 20 different
+        integers; except under a skorch regressor or another net with squared error.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_synset._target import is_classification
+    >>> is_classification(np.array([0, 1, 2]), None), is_classification(np.array([0.5, 1.0]), None)
+    (True, False)
+    """
+    if isinstance(estimator, NeuralNetClassifier):
+        return True
+    if isinstance(estimator, NeuralNetRegressor):
+        return False
+    if isinstance(estimator, NeuralNet):
+        return not _is_squared_error(estimator.criterion)
+    if y.dtype.kind != "f":
+        return True
+    is_discrete = type_of_target(y, input_name="y") in ("binary", "multiclass")
+    return is_discrete and len(np.unique(y)) <= _MAX_CLASSES_OF_FLOATS
+
+
+def _is_squared_error(criterion: object) -> bool:
+    kind = criterion if isinstance(criterion, type) else type(criterion)
+    return issubclass(kind, torch.nn.MSELoss)
