@@ -30,6 +30,7 @@ from sklearn_synset._torch_interop import (
     draw_seed,
     keep_global_state,
     torch_generator,
+    use_one_thread_if_small,
 )
 from sklearn_synset._wrapped_model import restore, wrap
 
@@ -346,6 +347,7 @@ class SynsetAttributor(TransformerMixin, BaseEstimator):
             groups, codes = np.unique(group_labels, return_inverse=True)
             networks = self._wrap(X, target, classes, random_state)
             models = [model for _, model in networks]
+            use_one_thread_if_small(len(groups) * models[0].n_parameters * min(len(X), 500))
             rows = self._training_rows(models[0], X, target, codes)
             generator = torch_generator(random_state)
             offline = run_offline_stage(

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
+_SMALL_OPERATION = 1e9
+
 
 def as_tensor(
     array: object,
@@ -179,6 +181,23 @@ def keep_global_state(seed: int | None = None) -> Iterator[None]:
             torch.set_default_dtype(dtype)
             if torch.get_num_threads() != n_threads:
                 torch.set_num_threads(n_threads)
+
+
+def use_one_thread_if_small(n_multiplications: float) -> None:
+    """Keep torch to one thread where more would mostly wait for each other.
+
+    Parameters
+    ----------
+    n_multiplications : float
+        Multiplications of a typical operation; up to a billion take one thread.
+
+    Notes
+    -----
+    To be called within `keep_global_state`, which puts the number back. On two cores with other
+    work, two threads make small operations about ten times slower.
+    """
+    if n_multiplications <= _SMALL_OPERATION:
+        torch.set_num_threads(1)
 
 
 def _seed_generators(seed: int, *, with_cuda: bool) -> None:

@@ -1,7 +1,7 @@
 """The energy norm: gradients measured by the displacement of the weights that they cause."""
 
 import torch
-from torch.func import jvp, vjp, vmap
+from torch.func import vjp, vmap
 
 from sklearn_synset._functional_model import FunctionalModel
 
@@ -44,14 +44,21 @@ def gauss_newton_products(
     def outputs(point):
         return model(point, X)
 
+    value, pull_back = vjp(outputs, theta)
+
+    def push_forward(direction):
+        # The pull-back is linear: its own pull-back multiplies by the Jacobian. Forward-mode
+        # derivatives would do the same, for fewer layers.
+        return vjp(lambda cotangent: pull_back(cotangent)[0], value)[1](direction)[0]
+
     def product(direction):
-        value, tangent = jvp(outputs, (theta,), (direction,))  # type: ignore[misc]
+        tangent = push_forward(direction)
         if model.loss == "cross_entropy":
             p = value.softmax(-1)
             tangent = p * (tangent - (p * tangent).sum(-1, keepdim=True))
         else:
             tangent = model.loss_scale * tangent
-        return vjp(outputs, theta)[1](tangent)[0] / len(X)
+        return pull_back(tangent)[0] / len(X)
 
     return vmap(product, chunk_size=8)(directions)
 
