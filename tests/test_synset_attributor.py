@@ -181,6 +181,20 @@ def test_a_row_is_scored_without_its_own_group(softmax):
     assert np.isclose(scores[:, None], candidates, atol=1e-6).any(1).all()
 
 
+def test_a_row_of_a_regression_is_scored_by_its_loss(regression):
+    X, y, groups, _ = regression
+    attributor = SynsetAttributor(
+        linear_module(ridge(X, y, 0.1)), weight_decay=0.1, n_probes=0, n_steps=20, random_state=0
+    )
+    attributor.set_params(max_iter=4).fit(X, y, groups=groups)
+    with torch.no_grad():
+        predicted = attributor.estimator_(torch.as_tensor(X)).numpy()[:, 0]
+    losses = np.square(predicted - y)[:, None] + attributor.attribute(X, y, objective="loss")
+    scores = attributor.score_samples(X, y)
+    assert (scores <= 0).all()
+    assert np.isclose(-scores[:, None], losses, atol=1e-9).any(1).all()
+
+
 # Invariances
 
 
@@ -373,6 +387,18 @@ def test_no_method_changes_anything_of_the_users(images, kind, mode):
         assert_same(before, user_state(module))
     np.testing.assert_array_equal(X, rows[0])
     np.testing.assert_array_equal(y, rows[1])
+
+
+def test_a_callable_that_draws_at_random_does_not_move_the_users_generators(iris):
+    X, y, module = iris
+
+    def drawn_rows(rows, residual, size, generator):
+        np.random.rand(), random.random(), torch.rand(1)
+        return rows[:size], torch.full((size,), len(rows) / size)
+
+    before = user_state(module)
+    SynsetAttributor(module, n_groups=6, initialization=drawn_rows, **FAST).fit(X, y)
+    assert_same(before, user_state(module))
 
 
 def test_what_leave_out_returns_is_the_users_own(iris):
