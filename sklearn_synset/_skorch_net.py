@@ -1,5 +1,6 @@
 """What a skorch net says about its training: loss, weight decay, order of the classes."""
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -207,7 +208,19 @@ def fitted_clone(
     -------
     net : NeuralNet
         Trained.
+
+    Warns
+    -----
+    UserWarning
+        If the net keeps rows from its training, which are attributed to all the same.
     """
+    if net.train_split is not None:
+        warnings.warn(
+            "The net's train_split holds rows back from its training, but effects are told for "
+            "all rows given to fit; set train_split=None.",
+            UserWarning,
+            stacklevel=2,
+        )
     with keep_global_state(seed), torch.enable_grad():
         if n_threads is not None:
             torch.set_num_threads(n_threads)

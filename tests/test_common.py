@@ -25,9 +25,8 @@ def expected_failed_checks(estimator):
     return EXPECTED_FAILED_CHECKS
 
 
-# A step of its own: to look for the largest curvature would take most of the time.
 @parametrize_with_checks(
-    [SynsetAttributor(max_iter=4, n_steps=8, n_probes=2, step_size=0.01)],
+    [SynsetAttributor(max_iter=4, n_steps=8, n_probes=2)],
     expected_failed_checks=expected_failed_checks,
 )
 def test_a_short_distillation_passes_scikit_learns_checks(estimator, check):

@@ -394,7 +394,7 @@ def test_a_callable_that_draws_at_random_does_not_move_the_users_generators(iris
 
     def drawn_rows(rows, residual, size, generator):
         np.random.rand(), random.random(), torch.rand(1)
-        return rows[:size], torch.full((size,), len(rows) / size)
+        return torch.eye(len(rows)).to(rows)[:size], torch.full((size,), len(rows) / size)
 
     before = user_state(module)
     SynsetAttributor(module, n_groups=6, initialization=drawn_rows, **FAST).fit(X, y)
@@ -425,7 +425,17 @@ def test_methods_work_where_gradients_are_switched_off(iris):
 # Planted answers
 
 
-def test_a_querys_own_duplicates_hold_it_up():
+@pytest.mark.parametrize(
+    "initialization",
+    [
+        "random",
+        pytest.param(
+            "centroid",
+            marks=pytest.mark.xfail(reason="means over classes do not act as their rows do"),
+        ),
+    ],
+)
+def test_a_querys_own_duplicates_hold_it_up(initialization):
     rng = np.random.RandomState(0)
     X, y = rng.normal(size=(100, 4)), np.arange(100) % 2
     X[:, 0] += 3 * y

@@ -70,7 +70,7 @@ INITIALIZATIONS: dict[str, Initialization] = {"centroid": centroid_rows, "random
 
 
 def auto_sizes(group_sizes: np.ndarray, share: float, largest: int) -> np.ndarray:
-    """Share synset rows out among groups in proportion to their training rows.
+    r"""Share synset rows out among groups by the square root of their training rows.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def auto_sizes(group_sizes: np.ndarray, share: float, largest: int) -> np.ndarra
         Training rows of each group.
 
     share : float
-        Synset rows over training rows, in all, unless one a group is more.
+        Most synset rows over training rows, in all, unless one a group is more.
 
     largest : int
         Most synset rows of a group.
@@ -86,21 +86,28 @@ def auto_sizes(group_sizes: np.ndarray, share: float, largest: int) -> np.ndarra
     Returns
     -------
     sizes : ndarray of shape (K,)
-        Synset rows of each group, at least 1, by the method of largest remainders.
+        Synset rows of each group, :math:`\lfloor c \sqrt{n_k} \rfloor` within 1 and the smaller of
+        `largest` and :math:`n_k`, with the largest c that keeps to the share.
 
     Examples
     --------
     >>> import numpy as np
     >>> from sklearn_synset._offline._synset_initialization import auto_sizes
     >>> auto_sizes(np.array([2, 20, 14]), 0.25, 10)
-    array([1, 5, 3])
+    array([1, 4, 4])
     """
-    wanted = np.maximum(group_sizes * share, 1)
-    sizes = np.floor(wanted).astype(int)
-    n_left = int(share * group_sizes.sum()) - sizes.sum()
-    raised = np.argsort(sizes - wanted, kind="stable")[: max(0, n_left)]
-    sizes[raised] += 1
-    return np.minimum(np.minimum(sizes, largest), group_sizes)
+    root = np.sqrt(group_sizes)
+    ceilings = np.minimum(group_sizes, largest)
+
+    def sizes(factor):
+        return np.clip(np.floor(factor * root).astype(int), 1, ceilings)
+
+    # The sizes change only where c times a root is a whole number.
+    steps = np.unique(np.arange(1, largest + 1)[:, None] / root[None, :])
+    # A step is taken a little late rather than lost to rounding.
+    steps = np.append(0.0, steps * (1 + 1e-12))
+    fits = [sizes(step).sum() <= share * group_sizes.sum() for step in steps]
+    return sizes(steps[max(0, sum(fits) - 1)])
 
 
 def starting_rows(

@@ -1,63 +1,117 @@
+import numpy as np
 import pytest
 import torch
 
-from sklearn_synset._offline._synset_initialization import INITIALIZATIONS, choose_rows
+from sklearn_synset._offline._synset_initialization import (
+    INITIALIZATIONS,
+    auto_sizes,
+    starting_rows,
+)
 
 GROUPS = [torch.tensor([0, 4, 5, 9]), torch.tensor([1]), torch.tensor([2, 3, 6, 7, 8, 10, 11])]
-RESIDUAL = torch.linspace(0, 1, 12).flip(0) ** 2
+RESIDUAL = torch.linspace(0, 1, 12, dtype=torch.float64).flip(0) ** 2
+X = torch.randn(12, 2, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+TARGETS = torch.nn.functional.one_hot(torch.arange(12) % 3).double()
 
 
-def chosen(initialization, size, seed=0):
-    """Return the chosen rows and their weights, group by group."""
-    rows, weight = choose_rows(
-        GROUPS, RESIDUAL, size, initialization, torch.Generator().manual_seed(seed)
+def started(initialization, size, seed=0, X=X):
+    """Return inputs, targets and weights of the starting rows, group by group."""
+    *parts, group = starting_rows(
+        X,
+        TARGETS,
+        GROUPS,
+        RESIDUAL,
+        np.full(3, size),
+        initialization,
+        torch.Generator().manual_seed(seed),
     )
-    counts = [min(size, len(members)) for members in GROUPS]
-    return rows.split(counts), weight.split(counts)
+    assert (group.diff() >= 0).all()
+    counts = group.bincount(minlength=3).tolist()
+    return list(zip(*(part.split(counts) for part in parts), strict=True))
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 100])
 @pytest.mark.parametrize("initialization", INITIALIZATIONS)
 def test_weights_add_up_to_the_group_sizes(initialization, size):
-    rows, weights = chosen(initialization, size)
-    for members, row, weight in zip(GROUPS, rows, weights, strict=True):
-        assert set(row.tolist()) <= set(members.tolist())
-        assert len(set(row.tolist())) == len(row) == min(size, len(members))
+    for members, (inputs, targets, weight) in zip(
+        GROUPS, started(initialization, size), strict=True
+    ):
+        assert len(inputs) == len(targets) == len(weight) == min(size, len(members))
         assert float(weight.sum()) == pytest.approx(len(members))
         assert (weight > 0).all()
+        torch.testing.assert_close(targets.sum(1), torch.ones_like(weight))
 
 
 @pytest.mark.parametrize("initialization", INITIALIZATIONS)
 def test_a_size_beyond_the_groups_gives_all_rows_a_weight_of_one(initialization):
-    rows, weights = chosen(initialization, 7)
-    assert [sorted(row.tolist()) for row in rows] == [group.tolist() for group in GROUPS]
-    assert all((weight == 1).all() for weight in weights)
+    for members, (inputs, targets, weight) in zip(GROUPS, started(initialization, 7), strict=True):
+        assert (weight == 1).all()
+        order = inputs[:, 0, 0].argsort()
+        expected = members[X[members, 0, 0].argsort()]
+        torch.testing.assert_close(inputs[order], X[expected])
+        torch.testing.assert_close(targets[order], TARGETS[expected])
 
 
-def test_the_worst_fitted_rows_come_first_and_stand_for_themselves():
-    rows, weights = chosen("residual", 3)
-    assert rows[2][:2].tolist() == [2, 3]
-    assert weights[2].tolist() == [1, 1, 5]
+def test_centroids_keep_the_means_of_their_groups():
+    for members, (inputs, targets, weight) in zip(GROUPS, started("centroid", 3), strict=True):
+        for synset, real in ((inputs, X[members]), (targets, TARGETS[members])):
+            torch.testing.assert_close(torch.tensordot(weight, synset, dims=1), real.sum(0))
 
 
-def test_the_same_generator_chooses_the_same_rows():
-    first, again, other = (chosen("random", 3, seed)[0][2].tolist() for seed in (0, 0, 1))
-    assert first == again
-    assert any(chosen("random", 3, seed)[0][2].tolist() != first for seed in range(1, 5)), other
+def test_the_worst_fitted_rows_stand_for_themselves():
+    inputs, targets, weight = started("centroid", 3)[2]
+    assert torch.equal(inputs[:2], X[[2, 3]]) and torch.equal(targets[:2], TARGETS[[2, 3]])
+    assert weight.tolist() == [1, 1, 5]
+    torch.testing.assert_close(inputs[2], X[[6, 7, 8, 10, 11]].mean(0))
+
+
+def test_rows_that_repeat_still_add_up():
+    for members, (_, _, weight) in zip(
+        GROUPS, started("centroid", 4, X=torch.ones_like(X)), strict=True
+    ):
+        assert float(weight.sum()) == pytest.approx(len(members))
+        assert (weight > 0).all()
+
+
+def test_random_rows_are_different_real_rows():
+    for members, (inputs, _, _) in zip(GROUPS, started("random", 3), strict=True):
+        is_row = (inputs[:, None] == X[members]).all(-1).all(-1)
+        assert (is_row.sum(1) == 1).all() and (is_row.sum(0) <= 1).all()
+
+
+@pytest.mark.parametrize("initialization", INITIALIZATIONS)
+def test_the_same_generator_starts_from_the_same_rows(initialization):
+    first, again = (started(initialization, 3, seed=5)[2][0] for _ in range(2))
+    assert torch.equal(first, again)
+
+
+def test_another_generator_draws_other_rows():
+    first = started("random", 3)[2][0]
+    assert any(not torch.equal(started("random", 3, seed)[2][0], first) for seed in range(1, 5))
 
 
 def test_a_callable_is_asked_for_every_group():
     seen = []
 
     def first_rows(rows, residual, size, generator):
-        seen.append((rows.tolist(), residual.tolist(), size))
-        return rows[:size], torch.full((size,), len(rows) / size)
+        seen.append((rows, residual, size))
+        return torch.eye(len(rows)).double()[:size], torch.full((size,), len(rows) / size)
 
-    rows, weights = chosen(first_rows, 2)
-    assert [row.tolist() for row in rows] == [[0, 4], [1], [2, 3]]
-    assert [float(weight[0]) for weight in weights] == [2, 1, 3.5]
-    expected = [RESIDUAL[members].tolist() for members in GROUPS]
-    assert seen == [
-        (members.tolist(), values, size)
-        for members, values, size in zip(GROUPS, expected, [2, 1, 2], strict=True)
-    ]
+    outcome = started(first_rows, 2)
+    for members, (rows, residual, size), (inputs, _, weight) in zip(
+        GROUPS, seen, outcome, strict=True
+    ):
+        assert torch.equal(rows, X[members]) and torch.equal(residual, RESIDUAL[members])
+        assert size == min(2, len(members)) == len(inputs)
+        assert torch.equal(inputs, X[members[:2]])
+        assert float(weight[0]) == len(members) / size
+
+
+@pytest.mark.parametrize("share", [0.1, 0.25, 0.5])
+def test_sizes_are_in_proportion_and_within_their_limits(share):
+    group_sizes = np.array([1, 2, 7, 20, 40, 300])
+    sizes = auto_sizes(group_sizes, share, 10)
+    assert (sizes >= 1).all() and (sizes <= np.minimum(group_sizes, 10)).all()
+    assert (np.diff(sizes) >= 0).all()
+    is_free = (sizes > 1) & (sizes < 10)
+    assert (np.abs(sizes - share * group_sizes)[is_free] <= 1).all()
