@@ -444,9 +444,9 @@ def test_a_querys_own_duplicates_hold_it_up(initialization):
     X[:8], y[:8] = query, 0
     groups = np.where(np.arange(100) < 8, 0, 1 + np.arange(100) % 9)
     module = train(mlp(n_outputs=2, n_hidden=16), X, y, nn.CrossEntropyLoss(), n_steps=300)
-    attributor = SynsetAttributor(module, max_iter=40, n_steps=100, n_probes=0, random_state=0).fit(
-        X, y, groups=groups
-    )
+    attributor = SynsetAttributor(
+        module, initialization=initialization, max_iter=40, n_steps=100, n_probes=0, random_state=0
+    ).fit(X, y, groups=groups)
     effects = attributor.attribute(query[None], [0])[0]
     assert effects.argmax() == 0 and effects[0] > 0.5
     assert attributor.attribute(query[None], [1])[0, 0] < -0.5
