@@ -108,10 +108,15 @@ def test_a_callable_is_asked_for_every_group():
 
 
 @pytest.mark.parametrize("share", [0.1, 0.25, 0.5])
-def test_sizes_are_in_proportion_and_within_their_limits(share):
+def test_sizes_grow_with_the_groups_and_stay_within_their_limits(share):
     group_sizes = np.array([1, 2, 7, 20, 40, 300])
     sizes = auto_sizes(group_sizes, share, 10)
     assert (sizes >= 1).all() and (sizes <= np.minimum(group_sizes, 10)).all()
     assert (np.diff(sizes) >= 0).all()
-    is_free = (sizes > 1) & (sizes < 10)
-    assert (np.abs(sizes - share * group_sizes)[is_free] <= 1).all()
+    assert sizes.sum() <= max(share * group_sizes.sum(), len(sizes))
+
+
+def test_equal_groups_share_alike():
+    assert auto_sizes(np.full(5, 20), 0.25, 10).tolist() == [5] * 5
+    assert auto_sizes(np.full(5, 20), 0.25, 3).tolist() == [3] * 5
+    assert auto_sizes(np.full(5, 2), 0.25, 10).tolist() == [1] * 5
