@@ -1,10 +1,13 @@
 """How faithful are attributions to real retraining, with defaults and with nothing distilled?
 
     python doc/benchmarks/bench_fidelity.py                          # all tasks but the slow ones
-    python doc/benchmarks/bench_fidelity.py wine-mlp --set rewind=0.3
+    python doc/benchmarks/bench_fidelity.py wine-mlp --only --set rewind=0.3
+    python doc/benchmarks/bench_fidelity.py --only --set synset_size=100000 --set max_iter=0
 
 For each task of `fidelity_tasks.py` a line for the defaults, a line for the starting rows alone
-(`max_iter=0`, the ablation), and a line for retraining every group once with another seed.
+(`max_iter=0`, the ablation), and a line for retraining every group once with another seed; with
+`--only` the first line alone. The last command above makes the synset of all training rows: what it
+prints is the ceiling of the online stage.
 
 LOO    mean over queries of the Spearman correlation over groups between the scores and the true
        effect of leaving a group out, mean over retraining seeds
@@ -78,6 +81,7 @@ def main():
     parser.add_argument("tasks", nargs="*", default=quick)
     parser.add_argument("--set", action="append", default=[], metavar="PARAM=VALUE")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", action="store_true", help="one line for each task")
     args = parser.parse_args()
     params = {k: parse_value(v) for k, v in (item.split("=", 1) for item in args.set)}
     columns = ("LOO", "LDS", "slope", "r", "share", "fidel.")
@@ -86,6 +90,8 @@ def main():
         task = TASKS[name]
         truth = load_task(name)[2]
         print_line(name, f"ours ({task.role})", measure(task, args.seed, **params))
+        if args.only:
+            continue
         print_line(name, "starting rows", measure(task, args.seed, **(params | {"max_iter": 0})))
         one, lds = float(truth["one_retrain"]), float(truth["lds_of_true_loo"])
         print(f"{name:14s} {'one retraining':18s} {one:6.3f} {np.nan:6.3f}  (LDS of LOO {lds:.3f})")

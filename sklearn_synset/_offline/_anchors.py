@@ -1,5 +1,6 @@
 """Anchors: weights along the paths of leave-out retraining, with the real gradients there."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -43,6 +44,23 @@ class TrainingRows:
         )
 
 
+@dataclass(frozen=True)
+class Norm:
+    """How gradients are compared.
+
+    Parameters
+    ----------
+    whiten : callable
+        Linear map of gradients (K, D) to what is compared.
+
+    distance : callable
+        Maps the synset's and the real whitened gradients to what is to be made small.
+    """
+
+    whiten: Callable[[torch.Tensor], torch.Tensor]
+    distance: Distance
+
+
 @dataclass(frozen=True, eq=False)
 class Anchor:
     """A point at which the synset has to act as the training rows do.
@@ -56,16 +74,20 @@ class Anchor:
         Weights.
 
     gradients : Tensor of shape (K, D)
-        Gradient of each group's training rows there.
+        Gradient of each group's training rows there, whitened.
 
-    distance : callable
-        Maps the synset's and the real group gradients (K, D) to what is to be made small.
+    norm : Norm
+        In which gradients are compared.
     """
 
     model: FunctionalModel
     theta: torch.Tensor
     gradients: torch.Tensor
-    distance: Distance
+    norm: Norm
+
+    def distance(self, gradients: torch.Tensor) -> torch.Tensor:
+        """Return how far the synset's group gradients (K, D) are from the training rows'."""
+        return self.norm.distance(self.norm.whiten(gradients), self.gradients)
 
 
 def draw_anchors(
@@ -73,7 +95,7 @@ def draw_anchors(
     synset: Synset,
     rows: TrainingRows,
     retraining: Retraining,
-    distance: Distance,
+    norm: Norm,
     n_anchors: int,
     generator: torch.Generator,
 ) -> list[Anchor]:
@@ -93,7 +115,7 @@ def draw_anchors(
     retraining : Retraining
         What the paths are.
 
-    distance : callable
+    norm : Norm
         How gradients are compared.
 
     n_anchors : int
@@ -121,4 +143,6 @@ def draw_anchors(
     if n_drawn:
         for step, theta in enumerate(removal_path(model, synset, kept, retraining), 1):
             points.extend(theta[path].clone() for path in (times == step).nonzero()[:, 0])
-    return [Anchor(model, point, rows.gradients(model, point), distance) for point in points]
+    return [
+        Anchor(model, point, norm.whiten(rows.gradients(model, point)), norm) for point in points
+    ]

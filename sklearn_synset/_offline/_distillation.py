@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 
 from sklearn_synset._functional_model import FunctionalModel
-from sklearn_synset._offline._anchors import Anchor, TrainingRows, draw_anchors
+from sklearn_synset._offline._anchors import Anchor, Norm, TrainingRows, draw_anchors
 from sklearn_synset._offline._energy_norm import energy_norm
 from sklearn_synset._offline._gradient_distance import DISTANCES, Distance, squared_error
 from sklearn_synset._offline._reversed_gradient_matching import Matching, row_bounds
@@ -98,14 +98,14 @@ def distil(
     matching = Matching(models[0], start, bounds, learning_rate, max_iter)
     anchors: list[Anchor] = []
     plans = [plan(model, start) for model in models]
-    distances = [
-        _resolve_distance(distance, model, retraining, rows, generator)
+    norms = [
+        _norm(distance, model, retraining, rows, generator)
         for model, retraining in zip(models, plans, strict=True)
     ]
     for part in range(_N_ROUNDS):
-        for model, retraining, measure in zip(models, plans, distances, strict=True):
+        for model, retraining, norm in zip(models, plans, norms, strict=True):
             anchors += draw_anchors(
-                model, matching.result, rows, retraining, measure, _ANCHORS_PER_ROUND, generator
+                model, matching.result, rows, retraining, norm, _ANCHORS_PER_ROUND, generator
             )
         anchors = anchors[-_n_affordable(anchors[-1]) :]
         n_iter = max_iter * (part + 1) // _N_ROUNDS - max_iter * part // _N_ROUNDS
@@ -117,22 +117,23 @@ def distil(
     return Distilled([start, matching.result], matching.loss_curve)
 
 
-def _resolve_distance(
+def _norm(
     distance: str | Distance,
     model: FunctionalModel,
     retraining: Retraining,
     rows: TrainingRows,
     generator: torch.Generator,
-) -> Distance:
-    """Turn a name into a function, for a network and the length of its retraining."""
+) -> Norm:
+    """Turn a name into a norm, for a network and the length of its retraining."""
     if distance != "energy":
-        return DISTANCES[distance] if isinstance(distance, str) else distance
+        function = DISTANCES[distance] if isinstance(distance, str) else distance
+        return Norm(lambda gradients: gradients, function)
     start, end = rewound(model, retraining.rewind), model.theta
     # Directions that retraining has no time to follow are damped by one over that time.
     time = _MOMENTUM_GAIN * retraining.n_steps * retraining.step_size
     damping = model.weight_decay + retraining.damping + 1 / time
     norm = energy_norm(model, [start, (start + end) / 2, end], rows.X, damping, generator)
-    return lambda synset, real: squared_error(norm.whiten(synset), norm.whiten(real))
+    return Norm(norm.whiten, squared_error)
 
 
 def _n_affordable(anchor: Anchor) -> int:

@@ -44,7 +44,7 @@ def gauss_newton_products(
     def outputs(point):
         return model(point, X)
 
-    value, pull_back = vjp(outputs, theta)
+    value, pull_back = vjp(outputs, theta)  # type: ignore[misc]
 
     def push_forward(direction):
         # The pull-back is linear: its own pull-back multiplies by the Jacobian. Forward-mode

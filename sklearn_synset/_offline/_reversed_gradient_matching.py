@@ -195,7 +195,7 @@ class Matching:
         share = weight[self._position] * self._is_row / self.synset.n_rows
         rows, row_targets = X[self._position], targets[self._position]
         gradients = synset_gradients(anchor.model, anchor.theta, rows, row_targets, share)
-        return anchor.distance(gradients, anchor.gradients)
+        return anchor.distance(gradients)
 
     @torch.no_grad()
     def _project(self) -> None:
