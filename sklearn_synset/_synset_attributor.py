@@ -66,8 +66,8 @@ class SynsetAttributor(TransformerMixin, BaseEstimator):
 
     initialization : {"centroid", "random"} or callable, default="centroid"
         What the synset starts from. "centroid": the rows that the network fits worst, and means of
-        clusters of the others; "random": random rows. A callable maps `(X, residual_norm, size,
-        generator)`, a group's rows and residuals, to averages (size, n_k) and weights (size,).
+        clusters of the others; "random": random rows. A callable maps `(X, targets, residual_norm,
+        size, generator)`, a group's rows, to averages (size, n_k) and weights (size,).
 
     distance : {"energy", "squared_error", "cosine"} or callable, default="energy"
         What is made small between the synset's and the training rows' group gradients. "energy"
@@ -88,9 +88,9 @@ class SynsetAttributor(TransformerMixin, BaseEstimator):
         What trains the network again without a group. A callable maps
         `(model, synset, kept, retraining)` to displacements of the weights.
 
-    rewind : float, default=0.5
+    rewind : float or "auto", default="auto"
         Share of the network's outputs that is taken away before it is trained again, in [0, 1).
-        0 starts from the trained weights.
+        0 starts from the trained weights; "auto" is 0.9 for a single layer and 0.5 otherwise.
 
     n_steps : int, default=200
         The most steps of gradient descent when a group is left out; fewer when the loss on all
@@ -233,7 +233,7 @@ class SynsetAttributor(TransformerMixin, BaseEstimator):
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "solver": [StrOptions({"gradient_descent"}), callable],
-        "rewind": [Interval(Real, 0, 1, closed="left")],
+        "rewind": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="left")],
         "n_steps": [Interval(Integral, 1, None, closed="left")],
         "step_size": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
         "damping": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
@@ -266,7 +266,7 @@ class SynsetAttributor(TransformerMixin, BaseEstimator):
         learning_rate=0.05,
         tol=1e-4,
         solver="gradient_descent",
-        rewind=0.5,
+        rewind="auto",
         n_steps=200,
         step_size="auto",
         damping="auto",
@@ -343,8 +343,16 @@ class SynsetAttributor(TransformerMixin, BaseEstimator):
         with keep_global_state():
             random_state = check_random_state(self.random_state)
             classes, target = read_target(y, self.estimator)
+            resolve_objective(
+                self.objective, "squared_error" if classes is None else "cross_entropy"
+            )
             group_labels = self._partition(X, target, classes, groups, random_state)
             groups, codes = np.unique(group_labels, return_inverse=True)
+            if len(groups) < 2:
+                n_rows = f"{len(X)} sample" + "s" * (len(X) > 1)
+                raise ValueError(
+                    f"At least 2 groups are needed to leave one out, got {len(groups)} of {n_rows}."
+                )
             networks = self._wrap(X, target, classes, random_state)
             models = [model for _, model in networks]
             use_one_thread_if_small(len(groups) * models[0].n_parameters * min(len(X), 500))
@@ -462,6 +470,8 @@ class SynsetAttributor(TransformerMixin, BaseEstimator):
         """
         X, target = self._check_queries(X, y)
         probes = self._offline.probes
+        if len(probes.groups) < 2:
+            return float("nan")
         function = self._objective(self._online.models[0])
         predicted = self._online.attributions(X, target, function)[:, as_array(probes.groups)]
         measured = self._online.effects(probes.displacements, X, target, function)

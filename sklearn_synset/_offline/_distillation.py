@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 
 from sklearn_synset._functional_model import FunctionalModel
@@ -102,18 +103,18 @@ def distil(
         _norm(distance, model, retraining, rows, generator)
         for model, retraining in zip(models, plans, strict=True)
     ]
-    for part in range(_N_ROUNDS):
+    n_iters = [n for n in np.diff(np.linspace(0, max_iter, _N_ROUNDS + 1).astype(int)) if n]
+    for part, n_iter in enumerate(n_iters):
+        if part:
+            plans = [plan(model, matching.result) for model in models]
         for model, retraining, norm in zip(models, plans, norms, strict=True):
             anchors += draw_anchors(
                 model, matching.result, rows, retraining, norm, _ANCHORS_PER_ROUND, generator
             )
         anchors = anchors[-_n_affordable(anchors[-1]) :]
-        n_iter = max_iter * (part + 1) // _N_ROUNDS - max_iter * part // _N_ROUNDS
         matching.run(anchors, n_iter, generator, report)
-        recent = matching.loss_curve[-max(1, n_iter) :]
-        if sum(recent) / len(recent) < tol:
+        if np.mean(matching.loss_curve[-n_iter:]) < tol:
             break
-        plans = [plan(model, matching.result) for model in models]
     return Distilled([start, matching.result], matching.loss_curve)
 
 

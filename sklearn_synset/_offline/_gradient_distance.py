@@ -21,12 +21,11 @@ def squared_error(synset: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
         :math:`\sum_k \lVert \hat g_k - g_k \rVert^2 / \sum_k \lVert g_k \rVert^2
         + \lVert \sum_k (\hat g_k - g_k) \rVert^2 / \lVert \sum_k g_k \rVert^2`; 0 for equal ones.
     """
-    tiny = torch.finfo(real.dtype).tiny
-    error, total = synset - real, real.sum(0)
-    groups = error.square().sum() / real.square().sum().clamp(min=tiny)
+    error, size = synset - real, real.square().sum()
     # A converged network's total is small against its parts, and no measure for their error.
-    floor = real.square().sum() / len(real)
-    whole = error.sum(0).square().sum() / torch.maximum(total.square().sum(), floor).clamp(min=tiny)
+    total = torch.maximum(real.sum(0).square().sum(), size / len(real))
+    groups = error.square().sum() / torch.where(size > 0, size, 1)
+    whole = error.sum(0).square().sum() / torch.where(total > 0, total, 1)
     return groups + whole
 
 

@@ -9,12 +9,17 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
 Initialization = Callable[
-    [torch.Tensor, torch.Tensor, int, torch.Generator], tuple[torch.Tensor, torch.Tensor]
+    [torch.Tensor, torch.Tensor, torch.Tensor, int, torch.Generator],
+    tuple[torch.Tensor, torch.Tensor],
 ]
 
 
 def centroid_rows(
-    X: torch.Tensor, residual_norm: torch.Tensor, size: int, generator: torch.Generator
+    X: torch.Tensor,
+    targets: torch.Tensor,
+    residual_norm: torch.Tensor,
+    size: int,
+    generator: torch.Generator,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Take the rows that the network fits worst, and means of clusters of the others.
 
@@ -25,6 +30,9 @@ def centroid_rows(
     ----------
     X : Tensor of shape (n_k, d...)
         The group's rows.
+
+    targets : Tensor of shape (n_k, C)
+        Their targets.
 
     residual_norm : Tensor of shape (n_k,)
         Norm of the loss gradient with respect to each row's outputs.
@@ -49,16 +57,21 @@ def centroid_rows(
     labels[order[:n_worst]] = torch.arange(n_worst)
     rest = order[n_worst:].sort().values
     if len(rest):
-        clusters = _kmeans(X[rest.to(X.device)], size - n_worst, generator)
-        labels[rest] = n_worst + torch.from_numpy(clusters)
+        alike = _append_targets(X, targets)[rest.to(X.device)]
+        labels[rest] = n_worst + _kmeans(alike, size - n_worst, generator)
     member = torch.nn.functional.one_hot(labels, size).T.to(X)
     weight = member.sum(1)
     filled = weight > 0  # rows that repeat can leave k-means with fewer clusters
-    return member[filled] / weight[filled, None], weight[filled]
+    average = member[filled] / weight[filled, None]
+    return _means_of_equal_targets(average, targets, generator), weight[filled]
 
 
 def random_rows(
-    X: torch.Tensor, residual_norm: torch.Tensor, size: int, generator: torch.Generator
+    X: torch.Tensor,
+    targets: torch.Tensor,
+    residual_norm: torch.Tensor,
+    size: int,
+    generator: torch.Generator,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Take random rows of equal weight; parameters and returns as of `centroid_rows`."""
     chosen = torch.randperm(len(X), generator=generator)[:size]
@@ -162,7 +175,7 @@ def starting_rows(
     inputs, outputs, weights, groups = [], [], [], []
     for k, rows in enumerate(rows_by_group):
         size = min(int(sizes[k]), len(rows))
-        average, weight = make(X[rows], residual_norm[rows], size, generator)
+        average, weight = make(X[rows], targets[rows], residual_norm[rows], size, generator)
         inputs.append(torch.tensordot(average, X[rows], dims=1))
         outputs.append(average @ targets[rows])
         weights.append(weight)
@@ -177,13 +190,36 @@ def _n_worst(n_rows: int, size: int) -> int:
     return min((size + 1) // 2, size - 1)
 
 
-def _kmeans(X: torch.Tensor, n_clusters: int, generator: torch.Generator) -> np.ndarray:
-    """Cluster rows (n, d...); labels (n,)."""
+def _append_targets(X: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Append targets to rows so that k-means parts them first: (n, d + C)."""
+    rows = X.flatten(1)
+    spread = (rows - rows.mean(0)).square().sum(1).mean().sqrt()
+    target_spread = (targets - targets.mean(0)).square().sum(1).mean().sqrt()
+    scale = spread / target_spread if target_spread > 0 else 0.0
+    return torch.cat([rows, scale * targets], dim=1)
+
+
+def _means_of_equal_targets(
+    average: torch.Tensor, targets: torch.Tensor, generator: torch.Generator
+) -> torch.Tensor:
+    """Replace the mean of rows of several classes, which acts like none, by one of the rows."""
+    is_label = bool(((targets == 0) | (targets == 1)).all()) and targets.shape[1] > 1
+    mixed = ((average @ targets) * (1 - average @ targets)).sum(1) > 1e-6
+    if is_label:
+        for line in mixed.nonzero()[:, 0].tolist():
+            members = average[line].nonzero()[:, 0].cpu()
+            drawn = members[torch.randint(len(members), (1,), generator=generator)]
+            average[line] = 0
+            average[line, drawn] = 1
+    return average
+
+
+def _kmeans(X: torch.Tensor, n_clusters: int, generator: torch.Generator) -> torch.Tensor:
+    """Cluster rows (n, d); labels (n,)."""
     seed = int(torch.randint(2**31 - 1, (1,), generator=generator))
     if n_clusters == 1:
-        return np.zeros(len(X), dtype=np.int64)
-    features = X.flatten(1).cpu().numpy()
+        return torch.zeros(len(X), dtype=torch.long)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        labels = KMeans(n_clusters, n_init=1, random_state=seed).fit_predict(features)
-    return labels.astype(np.int64)
+        kmeans = KMeans(n_clusters, n_init=1, random_state=seed)
+        return torch.from_numpy(kmeans.fit_predict(X.cpu().numpy()).astype(np.int64))

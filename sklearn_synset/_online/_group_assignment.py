@@ -43,7 +43,7 @@ class GroupCentres:
         groups : ndarray of shape (q,)
             In [0, K).
         """
-        rows = self.scaler.transform(_features(X, y, self.has_class is None))
+        rows = standardised(self.scaler, X, y if self.has_class is None else None)
         if self.has_class is None:
             return pairwise_distances_argmin(rows, self.centres)
         groups = np.empty(len(rows), dtype=np.int64)
@@ -79,11 +79,12 @@ def group_centres(
     centres : GroupCentres
         What `GroupCentres.assign` needs.
     """
-    features = _features(X, y, n_classes is None)
-    scaler = StandardScaler().fit(features)
+    appended = y if n_classes is None else None
+    scaler = StandardScaler().fit(_features(X, appended))
     n_groups = int(groups.max()) + 1
-    totals = np.zeros((n_groups, features.shape[1]))
-    np.add.at(totals, groups, scaler.transform(features))
+    rows = standardised(scaler, X, appended)
+    totals = np.zeros((n_groups, rows.shape[1]))
+    np.add.at(totals, groups, rows)
     centres = totals / np.bincount(groups, minlength=n_groups)[:, None]
     if n_classes is None:
         return GroupCentres(scaler, centres, None)
@@ -92,6 +93,33 @@ def group_centres(
     return GroupCentres(scaler, centres, has_class)
 
 
-def _features(X: np.ndarray, y: np.ndarray, with_target: bool) -> np.ndarray:
+def standardised(scaler: StandardScaler, X: np.ndarray, y: np.ndarray | None) -> np.ndarray:
+    """Return standardised rows; a target is appended with the weight of all d features.
+
+    Parameters
+    ----------
+    scaler : StandardScaler
+        Fitted on such rows.
+
+    X : ndarray of shape (q, d...)
+        Rows.
+
+    y : ndarray of shape (q,) or (q, t) or None
+        Targets, or None to append nothing.
+
+    Returns
+    -------
+    rows : ndarray of shape (q, d + t)
+        Targets are multiplied by the square root of d / t, as in the partition.
+    """
+    rows = scaler.transform(_features(X, y))
+    if y is not None:
+        n_targets = y.reshape(len(y), -1).shape[1]
+        n_features = rows.shape[1] - n_targets
+        rows[:, n_features:] *= np.sqrt(n_features / n_targets)
+    return rows
+
+
+def _features(X: np.ndarray, y: np.ndarray | None) -> np.ndarray:
     rows = X.reshape(len(X), -1).astype(float)
-    return np.hstack([rows, y.reshape(len(y), -1)]) if with_target else rows
+    return rows if y is None else np.hstack([rows, y.reshape(len(y), -1)])

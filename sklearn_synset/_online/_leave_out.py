@@ -7,6 +7,7 @@ import torch
 
 from sklearn_synset._functional_model import FunctionalModel
 from sklearn_synset._online._removal import Retraining, displacements, plan_retraining
+from sklearn_synset._online._rewinding import auto_rewind
 from sklearn_synset._synset import Synset
 
 Solver = Callable[[FunctionalModel, Synset, torch.Tensor, Retraining], torch.Tensor]
@@ -25,7 +26,10 @@ class LeaveOut:
     solver : "gradient_descent" or callable
         A callable has the signature of `displacements`.
 
-    rewind, n_steps, step_size, damping
+    rewind : float or "auto"
+        As of `rewound`; "auto" as of `auto_rewind`.
+
+    n_steps, step_size, damping
         As of `plan_retraining`.
 
     batch_size : int
@@ -36,7 +40,7 @@ class LeaveOut:
     """
 
     solver: str | Solver
-    rewind: float
+    rewind: float | str
     n_steps: int
     step_size: float | str
     damping: float
@@ -48,7 +52,7 @@ class LeaveOut:
         return plan_retraining(
             model,
             synset,
-            rewind=self.rewind,
+            rewind=auto_rewind(model) if self.rewind == "auto" else float(self.rewind),
             n_steps=self.n_steps,
             step_size=self.step_size,
             damping=self.damping,

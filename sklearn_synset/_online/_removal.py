@@ -16,6 +16,7 @@ _MOMENTUM = 0.9
 # Nesterov descent with this momentum is stable up to 1.36 over the largest curvature.
 _STEP_OVER_CURVATURE = 0.7
 _N_HALVINGS = 8
+_ROUNDING = 1e-6  # of the loss of a network that fits exactly
 
 
 @dataclass(frozen=True)
@@ -184,8 +185,9 @@ def plan_retraining(
     Returns
     -------
     retraining : Retraining
-        Its `n_steps` is where the loss on all groups comes back to what it is at the trained
-        weights, if that is before the limit.
+        Its `n_steps` is where the loss on all groups, and the training objective, come back to
+        what they are at the trained weights, if that is before the limit. At a minimum of the
+        objective they never do, and all steps are taken.
 
     Raises
     ------
@@ -239,12 +241,14 @@ def _steps_until_fitted(
         return (synset.weight * row_loss(model, model(theta, synset.X), synset.y)).sum()
 
     with torch.no_grad():
-        goal = float(data_loss(model.theta))
-        ceiling = 2 * max(float(loss(rewound(model, retraining.rewind))), float(loss(model.theta)))
+        goal, data_goal = float(loss(model.theta)), float(data_loss(model.theta))
+        ceiling = 2 * max(float(loss(rewound(model, retraining.rewind))), goal) + _ROUNDING
         for step, theta in enumerate(removal_path(model, synset, everything, retraining), 1):
             now = float(loss(theta[0]))
             if not now <= ceiling:
                 return None
-            if retraining.rewind and float(data_loss(theta[0])) <= goal:
+            # A path that overshoots fits the data early, but not the data and the penalty.
+            is_fitted = now <= goal and float(data_loss(theta[0])) <= data_goal
+            if retraining.rewind and is_fitted:
                 return step
     return retraining.n_steps

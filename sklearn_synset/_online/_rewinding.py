@@ -13,6 +13,27 @@ _NORMS = (
 )
 
 
+_AUTO_REWIND = 0.5
+_AUTO_REWIND_LINEAR = 0.9
+
+
+def auto_rewind(model: FunctionalModel) -> float:
+    """Return how far to rewind a network whose training is not known.
+
+    Parameters
+    ----------
+    model : FunctionalModel
+        The trained network.
+
+    Returns
+    -------
+    rewind : float
+        0.9 for a single layer, whose training starts near zero and has no features to lose; 0.5
+        for a deeper network.
+    """
+    return _AUTO_REWIND_LINEAR if _n_shrunk_layers(model) == 1 else _AUTO_REWIND
+
+
 def rewound(model: FunctionalModel, rewind: float) -> torch.Tensor:
     r"""Return weights from earlier in a training, as far as the trained ones tell.
 
@@ -39,10 +60,8 @@ def rewound(model: FunctionalModel, rewind: float) -> torch.Tensor:
     no such meaning: in training it cancels, and in evaluation the stored statistics belong to it.
     """
     sizes = [math.prod(shape) for shape in model.shapes]
-    first = _first_shrunk(model)
-    n_layers = max(1, sum(len(shape) > 1 for shape in model.shapes[first:]))
-    scale = torch.full_like(model.theta, (1.0 - rewind) ** (1 / n_layers))
-    scale[: sum(sizes[:first])] = 1.0
+    scale = torch.full_like(model.theta, (1.0 - rewind) ** (1 / _n_shrunk_layers(model)))
+    scale[: sum(sizes[: _first_shrunk(model)])] = 1.0
     return model.theta * scale
 
 
@@ -51,3 +70,8 @@ def _first_shrunk(model: FunctionalModel) -> int:
     norms = [name for name, part in model.module.named_modules() if isinstance(part, _NORMS)]
     inside = [any(name.startswith(f"{norm}.") for norm in norms) for name in model.names]
     return len(inside) - inside[::-1].index(True) if True in inside else 0
+
+
+def _n_shrunk_layers(model: FunctionalModel) -> int:
+    """Count the weight matrices and kernels behind the last normalisation layer, at least 1."""
+    return max(1, sum(len(shape) > 1 for shape in model.shapes[_first_shrunk(model) :]))
