@@ -81,7 +81,7 @@ class SynsetAttributor(TransformerMixin, BaseEstimator):
         First step of the distillation: nats that a row's outputs, its log-weight and its
         log-probabilities may move by.
 
-    tol : float, default=1e-4
+    tol : float, default=0.0001
         The distillation stops when the mean distance of a round is below.
 
     solver : {"gradient_descent"} or callable, default="gradient_descent"

@@ -9,11 +9,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklearn_synset import SynsetAttributor
 
-EXPECTED_FAILED_CHECKS: dict[str, str] = {
-    "check_fit2d_1sample": (
-        "a single row of a single class ends in a FloatingPointError instead of a ValueError"
-    ),
-}
+EXPECTED_FAILED_CHECKS: dict[str, str] = {}
 
 # The checks' random labels leave little to agree on.
 pytestmark = pytest.mark.filterwarnings(

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch.func import grad
 
-_N_ITERATIONS = 12
+_N_ITERATIONS = 20
 
 
 def largest_curvature(

@@ -1,5 +1,6 @@
 """Leave-out retraining on the synset, for many sets of groups at once."""
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ from sklearn_synset._synset import Synset, row_loss
 _MOMENTUM = 0.9
 # Nesterov descent with this momentum is stable up to 1.36 over the largest curvature.
 _STEP_OVER_CURVATURE = 0.7
-_N_HALVINGS = 8
+_N_HALVINGS = 40
+_SMALLEST_CURVATURE = 1e-6  # where every row is fitted, there is none to speak of
 _ROUNDING = 1e-6  # of the loss of a network that fits exactly
 
 
@@ -224,8 +226,10 @@ def _curvature_on_the_way(
     """Largest curvature at the rewound weights, at the trained ones, and half-way."""
     start, end = rewound(model, rewind), model.theta
     points = [start, (start + end) / 2, end] if rewind else [end]
-    tiny = torch.finfo(end.dtype).tiny ** 0.5
-    return max([tiny] + [largest_curvature(loss, point, generator) for point in points])
+    found = [largest_curvature(loss, point, generator) for point in points]
+    return max(
+        [_SMALLEST_CURVATURE] + [curvature for curvature in found if math.isfinite(curvature)]
+    )
 
 
 def _steps_until_fitted(

@@ -12,13 +12,17 @@ GROUPS = [torch.tensor([0, 4, 5, 9]), torch.tensor([1]), torch.tensor([2, 3, 6, 
 RESIDUAL = torch.linspace(0, 1, 12, dtype=torch.float64).flip(0) ** 2
 X = torch.randn(12, 2, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 TARGETS = torch.nn.functional.one_hot(torch.arange(12) % 3).double()
+# Every group of a single class.
+PURE = torch.zeros(12, 3, dtype=torch.float64)
+for code, members in enumerate(GROUPS):
+    PURE[members, code] = 1
 
 
-def started(initialization, size, seed=0, X=X):
+def started(initialization, size, seed=0, X=X, targets=TARGETS):
     """Return inputs, targets and weights of the starting rows, group by group."""
     *parts, group = starting_rows(
         X,
-        TARGETS,
+        targets,
         GROUPS,
         RESIDUAL,
         np.full(3, size),
@@ -53,16 +57,26 @@ def test_a_size_beyond_the_groups_gives_all_rows_a_weight_of_one(initialization)
 
 
 def test_centroids_keep_the_means_of_their_groups():
-    for members, (inputs, targets, weight) in zip(GROUPS, started("centroid", 3), strict=True):
-        for synset, real in ((inputs, X[members]), (targets, TARGETS[members])):
+    outcome = started("centroid", 3, targets=PURE)
+    for members, (inputs, targets, weight) in zip(GROUPS, outcome, strict=True):
+        for synset, real in ((inputs, X[members]), (targets, PURE[members])):
             torch.testing.assert_close(torch.tensordot(weight, synset, dims=1), real.sum(0))
 
 
 def test_the_worst_fitted_rows_stand_for_themselves():
-    inputs, targets, weight = started("centroid", 3)[2]
-    assert torch.equal(inputs[:2], X[[2, 3]]) and torch.equal(targets[:2], TARGETS[[2, 3]])
+    inputs, targets, weight = started("centroid", 3, targets=PURE)[2]
+    assert torch.equal(inputs[:2], X[[2, 3]]) and torch.equal(targets[:2], PURE[[2, 3]])
     assert weight.tolist() == [1, 1, 5]
     torch.testing.assert_close(inputs[2], X[[6, 7, 8, 10, 11]].mean(0))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_no_row_is_a_mean_over_classes(size):
+    for members, (inputs, targets, _) in zip(GROUPS, started("centroid", size), strict=True):
+        assert ((targets == 0) | (targets == 1)).all()
+        for row, target in zip(inputs, targets, strict=True):
+            same = members[(TARGETS[members] == target).all(1)]
+            assert ((X[same].amin(0) <= row) & (row <= X[same].amax(0))).all()
 
 
 def test_rows_that_repeat_still_add_up():
@@ -93,7 +107,8 @@ def test_another_generator_draws_other_rows():
 def test_a_callable_is_asked_for_every_group():
     seen = []
 
-    def first_rows(rows, residual, size, generator):
+    def first_rows(rows, targets, residual, size, generator):
+        assert len(targets) == len(rows)
         seen.append((rows, residual, size))
         return torch.eye(len(rows)).double()[:size], torch.full((size,), len(rows) / size)
 

@@ -20,12 +20,7 @@ def clustered(load, n_groups, classification):
     [
         (load_digits, 30, True),
         (load_wine, 9, True),
-        pytest.param(
-            load_diabetes,
-            15,
-            False,
-            marks=pytest.mark.xfail(reason="the target weighs less than in the partition"),
-        ),
+        (load_diabetes, 15, False),
     ],
 )
 def test_training_rows_fall_into_their_own_group(load, n_groups, classification):
