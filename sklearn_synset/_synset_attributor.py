@@ -124,7 +124,7 @@ class SynsetAttributor(TransformerMixin, BaseEstimator):
         Networks that are trained from different seeds and averaged; above 1 only for a skorch net
         or None.
 
-    n_probes : int, default=10
+    n_probes : int, default=6
         Groups that `fit` leaves out of the real rows, to choose between the stages of the
         distillation and to measure its fidelity.
 
@@ -183,9 +183,10 @@ class SynsetAttributor(TransformerMixin, BaseEstimator):
 
     fidelity_ : Bunch
         `rank_correlation` between predicted effects and those measured on real rows (over
-        probes, mean over training rows), `slope` of the measured on the predicted effects (1: real
-        units), and `groups` that were probed. The first is what the stage of the distillation was
-        chosen by.
+        probes, mean over training rows), `slope` of the measured on the predicted effects (1: the
+        same size), and `groups` that were probed. It tells how well the synset stands for the
+        rows, not how well training on from rewound weights stands for training from scratch.
+        Whether the distilled or the starting rows are kept was chosen by the first.
 
     n_features_in_ : int
         Number of features seen in `fit`.
@@ -275,7 +276,7 @@ class SynsetAttributor(TransformerMixin, BaseEstimator):
         n_removals=200,
         objective="auto",
         n_models=1,
-        n_probes=10,
+        n_probes=6,
         input_shape=None,
         batch_size=4096,
         device=None,

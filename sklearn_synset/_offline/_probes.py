@@ -3,17 +3,44 @@
 from dataclasses import dataclass
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from sklearn_synset._functional_model import FunctionalModel
 from sklearn_synset._offline._anchors import TrainingRows
 from sklearn_synset._online._leave_out import LeaveOut
 from sklearn_synset._synset import Synset
 
-# Probes cost (number of probes + 1) * n_steps passes over the rows: more are sampled down to this.
-_MAX_ROWS = 2000
+_MAX_ROWS, _MIN_ROWS = 2000, 500
+_MAX_FLOPS = 4e11
+_FLOPS_OF_GRADIENT = 3  # over those of a forward pass
 
 
-def sample_of_rows(rows: TrainingRows, generator: torch.Generator) -> Synset:
+def affordable_rows(model: FunctionalModel, X: torch.Tensor, n_gradients: int) -> int:
+    """Return how many rows may be probed.
+
+    Parameters
+    ----------
+    model : FunctionalModel
+        The network.
+
+    X : Tensor of shape (n, d...)
+        Rows, of which one is tried.
+
+    n_gradients : int
+        How often the gradient on all these rows will be needed.
+
+    Returns
+    -------
+    n_rows : int
+        Between 500 and 2,000, so that the gradients take some tens of seconds at the most.
+    """
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(model.theta, X[:1])
+    flops = max(1, counter.get_total_flops()) * _FLOPS_OF_GRADIENT * n_gradients
+    return int(min(max(_MAX_FLOPS / flops, _MIN_ROWS), _MAX_ROWS))
+
+
+def sample_of_rows(rows: TrainingRows, max_rows: int, generator: torch.Generator) -> Synset:
     """Take real rows as a synset: all of them, or a random sample of every group.
 
     Parameters
@@ -21,16 +48,19 @@ def sample_of_rows(rows: TrainingRows, generator: torch.Generator) -> Synset:
     rows : TrainingRows
         The training rows.
 
+    max_rows : int
+        About how many to take at the most.
+
     generator : torch.Generator
         On the CPU.
 
     Returns
     -------
     sample : Synset
-        At most about 2,000 rows; every group keeps at least one.
+        Every group keeps at least one row.
     """
     sizes = [len(members) for members in rows.rows_by_group]
-    share = min(1.0, _MAX_ROWS / sum(sizes))
+    share = min(1.0, max_rows / sum(sizes))
     chosen, weight, group = [], [], []
     for k, members in enumerate(rows.rows_by_group):
         n_taken = max(1, round(share * len(members)))
@@ -96,7 +126,8 @@ def measure_probes(
     probes : Probes
         Measured displacements.
     """
-    sample = sample_of_rows(rows, generator)
+    n_gradients = (n_probes + 1) * leave_out.n_steps * len(models)
+    sample = sample_of_rows(rows, affordable_rows(models[0], rows.X, n_gradients), generator)
     groups = torch.randperm(sample.n_groups, generator=generator)[:n_probes].sort().values
     kept = sample.group_size.new_ones(len(groups), sample.n_groups)
     kept[torch.arange(len(groups)), groups] = 0
