@@ -119,16 +119,16 @@ class Matching:
     def __post_init__(self) -> None:
         synset = self.synset
         self._position, self._is_row = padded_layout(synset)
-        # A row that stands for itself alone is right as it is.
-        stands_for_many = (synset.weight > 1).to(synset.weight)
-        shape = (-1,) + (1,) * (synset.X.ndim - 1)
-        self._unit = input_unit(self.model, synset, self.bounds) * stands_for_many.reshape(shape)
+        # A row that stands for itself alone keeps its input and its weight: they are right.
+        self._stands_for_many = (synset.weight > 1).to(synset.weight)
+        free = self._stands_for_many.reshape((-1,) + (1,) * (synset.X.ndim - 1))
+        self._unit = input_unit(self.model, synset, self.bounds) * free
         self._moved = torch.zeros_like(synset.X, requires_grad=True)
         self._targets = self._encoded(synset.y).requires_grad_()
-        self._log_weight = synset.weight.log().requires_grad_()
+        self._log_factor = torch.zeros_like(synset.weight, requires_grad=True)
         self._adam = torch.optim.Adam(
             [
-                {"params": [self._moved, self._log_weight], "unit": 1.0},
+                {"params": [self._moved, self._log_factor], "unit": 1.0},
                 {"params": [self._targets], "unit": self.bounds.target_scale},
             ],
             lr=self.learning_rate,
@@ -179,7 +179,8 @@ class Matching:
 
     def _rows(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         X = self.synset.X + self._unit * self._moved
-        return X, self._decoded(self._targets), self._log_weight.exp()
+        weight = self.synset.weight * (self._stands_for_many * self._log_factor).exp()
+        return X, self._decoded(self._targets), weight
 
     def _encoded(self, targets: torch.Tensor) -> torch.Tensor:
         """Class probabilities as their logarithms, so that steps are relative to their size."""
