@@ -12,6 +12,8 @@ from sklearn_synset._online._removal import Retraining, removal_path
 from sklearn_synset._online._rewinding import rewound
 from sklearn_synset._synset import Synset
 
+_FARTHEST = 10.0  # norm of an anchor's weights, over that of the trained ones
+
 
 @dataclass(frozen=True, eq=False)
 class TrainingRows:
@@ -129,7 +131,7 @@ def draw_anchors(
     Returns
     -------
     anchors : list of Anchor
-        Of length `n_anchors`.
+        Of length `n_anchors`, but for those on paths that diverge.
     """
     n_drawn = max(0, n_anchors - 2)
     kept = synset.group_size.new_ones(n_drawn, synset.n_groups)
@@ -143,6 +145,9 @@ def draw_anchors(
     if n_drawn:
         for step, theta in enumerate(removal_path(model, synset, kept, retraining), 1):
             points.extend(theta[path].clone() for path in (times == step).nonzero()[:, 0])
+    # A path without a group may diverge where that with all groups does not.
+    farthest = _FARTHEST * (1 + model.theta.norm())
+    points = [point for point in points if point.norm() <= farthest]
     return [
         Anchor(model, point, norm.whiten(rows.gradients(model, point)), norm) for point in points
     ]

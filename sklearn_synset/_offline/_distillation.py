@@ -1,10 +1,12 @@
 """The offline stage: from starting rows to the synset, in rounds of anchors and matching."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_synset._functional_model import FunctionalModel
 from sklearn_synset._offline._anchors import Anchor, Norm, TrainingRows, draw_anchors
@@ -92,6 +94,11 @@ def distil(
     -------
     distilled : Distilled
         The stages of the synset, and the way there.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the distance stops being finite.
     """
     if not max_iter:
         return Distilled([start])
@@ -113,7 +120,16 @@ def distil(
             )
         anchors = anchors[-_n_affordable(anchors[-1]) :]
         matching.run(anchors, n_iter, generator, report)
-        if np.mean(matching.loss_curve[-n_iter:]) < tol:
+        mean_distance = np.mean(matching.loss_curve[-n_iter:])
+        if not np.isfinite(mean_distance):
+            warnings.warn(
+                "The distillation diverged, and the synset's starting rows are kept; lower "
+                "learning_rate.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+            return Distilled([start], matching.loss_curve)
+        if mean_distance < tol:
             break
     return Distilled([start, matching.result], matching.loss_curve)
 

@@ -1,7 +1,7 @@
 """The online stage's settings, and leave-out retraining within a bounded memory."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -15,6 +15,7 @@ Solver = Callable[[FunctionalModel, Synset, torch.Tensor, Retraining], torch.Ten
 _WEIGHT_BYTES = 2**28
 _COPIES_OF_WEIGHTS = 8
 _NETWORKS_PER_BATCH = 16
+_N_SHORTER_STEPS = 10
 
 
 @dataclass(frozen=True)
@@ -82,10 +83,28 @@ class LeaveOut:
         -------
         displacement : Tensor of shape (R, D)
             Change of the trained weights.
+
+        Raises
+        ------
+        FloatingPointError
+            If a network diverges however short the steps.
         """
-        solve = displacements if self.solver == "gradient_descent" else self.solver
         parts = kept.split(self.n_networks(model, len(synset.weight)))
-        return torch.cat([solve(model, synset, part, retraining) for part in parts])  # type: ignore[operator]
+        return torch.cat([self._solve(model, synset, part, retraining) for part in parts])
+
+    def _solve(
+        self, model: FunctionalModel, synset: Synset, kept: torch.Tensor, retraining: Retraining
+    ) -> torch.Tensor:
+        """Solve for some networks; with shorter steps if one of them diverges."""
+        solve = displacements if self.solver == "gradient_descent" else self.solver
+        for _ in range(_N_SHORTER_STEPS):
+            displacement = solve(model, synset, kept, retraining)  # type: ignore[operator]
+            if displacement.isfinite().all():
+                return displacement
+            retraining = replace(retraining, step_size=retraining.step_size / 4)
+        raise FloatingPointError(
+            "Retraining without a group diverges; lower step_size or raise damping."
+        )
 
     def n_networks(self, model: FunctionalModel, n_rows: int) -> int:
         """Networks to train side by side, so that weights and rows fit the budget."""

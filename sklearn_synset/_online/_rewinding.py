@@ -31,7 +31,8 @@ def auto_rewind(model: FunctionalModel) -> float:
         0.9 for a single layer, whose training starts near zero and has no features to lose; 0.5
         for a deeper network.
     """
-    return _AUTO_REWIND_LINEAR if _n_shrunk_layers(model) == 1 else _AUTO_REWIND
+    is_single_layer = sum(len(shape) > 1 for shape in model.shapes) == 1
+    return _AUTO_REWIND_LINEAR if is_single_layer else _AUTO_REWIND
 
 
 def rewound(model: FunctionalModel, rewind: float) -> torch.Tensor:
@@ -49,8 +50,8 @@ def rewound(model: FunctionalModel, rewind: float) -> torch.Tensor:
     Returns
     -------
     theta : Tensor of shape (D,)
-        :math:`(1 - r)^{1/L} \theta_T` with L the number of layers, where the weights of
-        normalisation layers, and all weights in front of the last of them, are left as they are.
+        :math:`(1 - r)^{1/L} \theta_T` with L the number of layers. A layer right in front of a
+        normalisation is left as it is; the normalisation's own scale and shift shrink instead.
 
     Notes
     -----
@@ -58,20 +59,25 @@ def rewound(model: FunctionalModel, rewind: float) -> torch.Tensor:
     brings back outputs that are small and residuals that are large, which is where most of a
     row's influence on a network comes from. The scale of weights in front of a normalisation has
     no such meaning: in training it cancels, and in evaluation the stored statistics belong to it.
+    Outputs of a network without shifts, and with activations that scale as ReLU does, lose exactly
+    the share r.
     """
-    sizes = [math.prod(shape) for shape in model.shapes]
-    scale = torch.full_like(model.theta, (1.0 - rewind) ** (1 / _n_shrunk_layers(model)))
-    scale[: sum(sizes[: _first_shrunk(model)])] = 1.0
+    shrunk = _shrunk_layers(model)
+    factor = (1.0 - rewind) ** (1 / max(1, len(shrunk)))
+    parts = [factor if name.rpartition(".")[0] in shrunk else 1.0 for name in model.names]
+    sizes = torch.tensor([math.prod(shape) for shape in model.shapes])
+    scale = torch.tensor(parts).repeat_interleave(sizes).to(model.theta)
     return model.theta * scale
 
 
-def _first_shrunk(model: FunctionalModel) -> int:
-    """Index of the first parameter behind the last normalisation layer."""
-    norms = [name for name, part in model.module.named_modules() if isinstance(part, _NORMS)]
-    inside = [any(name.startswith(f"{norm}.") for norm in norms) for name in model.names]
-    return len(inside) - inside[::-1].index(True) if True in inside else 0
-
-
-def _n_shrunk_layers(model: FunctionalModel) -> int:
-    """Count the weight matrices and kernels behind the last normalisation layer, at least 1."""
-    return max(1, sum(len(shape) > 1 for shape in model.shapes[_first_shrunk(model) :]))
+def _shrunk_layers(model: FunctionalModel) -> set[str]:
+    """Names of the layers with weights, but for those right in front of a normalisation."""
+    layers = list(dict.fromkeys(name.rpartition(".")[0] for name in model.names))
+    modules = dict(model.module.named_modules())
+    is_norm = [isinstance(modules[layer], _NORMS) for layer in layers]
+    followers = [*is_norm[1:], False]
+    return {
+        layer
+        for layer, norm, is_followed in zip(layers, is_norm, followers, strict=True)
+        if norm or not is_followed
+    }

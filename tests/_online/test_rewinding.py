@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from sklearn_synset._online._rewinding import rewound
+from sklearn_synset._online._rewinding import auto_rewind, rewound
 from tests.problems import classification_model, seeded
 
 
@@ -24,22 +24,28 @@ def test_the_outputs_of_a_linear_network_lose_their_share(rewind):
     )
 
 
-def test_a_normalisation_and_all_in_front_of_it_are_left_alone():
-    layers = nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 3)
-    model = model_of(*layers)
-    ratio = rewound(model, 0.5)
-    parts = model.unflatten(ratio)
-    before = model.unflatten(model.theta)
-    for name in ("0.weight", "0.bias", "1.weight", "1.bias"):
-        assert torch.equal(parts[name], before[name])
-    for name in ("3.weight", "3.bias"):
-        torch.testing.assert_close(parts[name], 0.5 * before[name])
-
-
-def test_every_layer_behind_the_normalisation_shrinks_alike():
-    norm = nn.LayerNorm(4)
-    model = model_of(norm, nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
+def test_a_normalisation_shrinks_in_place_of_the_layer_in_front_of_it():
+    model = model_of(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 3))
     parts, before = model.unflatten(rewound(model, 0.75)), model.unflatten(model.theta)
-    assert torch.equal(parts["0.weight"], before["0.weight"])
+    for name in ("0.weight", "0.bias"):
+        assert torch.equal(parts[name], before[name])
     for name in ("1.weight", "1.bias", "3.weight", "3.bias"):
         torch.testing.assert_close(parts[name], 0.5 * before[name])
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm1d(6), nn.LayerNorm(6)])
+def test_outputs_behind_a_normalisation_lose_their_share(norm):
+    model = model_of(nn.Linear(4, 6), norm, nn.ReLU(), nn.Linear(6, 3, bias=False))
+    X = torch.randn(7, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    torch.testing.assert_close(model(rewound(model, 0.5), X), 0.5 * model(model.theta, X))
+
+
+def test_every_layer_shrinks_alike():
+    model = model_of(nn.LayerNorm(4), nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
+    parts, before = model.unflatten(rewound(model, 0.875)), model.unflatten(model.theta)
+    for name in before:
+        torch.testing.assert_close(parts[name], 0.5 * before[name])
+
+
+def test_a_single_layer_goes_back_further_than_a_network():
+    assert auto_rewind(model_of(nn.Linear(4, 3))) > auto_rewind(classification_model(6)[0])
