@@ -90,7 +90,8 @@ class SynsetAttributor(TransformerMixin, BaseEstimator):
 
     rewind : float or "auto", default="auto"
         Share of the network's outputs that is taken away before it is trained again, in [0, 1).
-        0 starts from the trained weights; "auto" is 0.9 for a single layer and 0.5 otherwise.
+        0 starts from the trained weights; "auto" is 0.9 for a single layer, 0.8 for a network with
+        normalisation layers and 0.5 otherwise.
 
     n_steps : int, default=200
         The most steps of gradient descent when a group is left out; fewer when the loss on all

@@ -180,7 +180,7 @@ TASKS = {
             convolutional_network,
             Recipe(batch_size=100, epochs=20, learning_rate=0.05),
             n_groups=20,
-            role="report",
+            role="choose",
             slow=True,
             n_seeds=2,
         ),

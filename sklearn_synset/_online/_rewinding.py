@@ -15,6 +15,7 @@ _NORMS = (
 
 _AUTO_REWIND = 0.5
 _AUTO_REWIND_LINEAR = 0.9
+_AUTO_REWIND_NORMALISED = 0.8
 
 
 def auto_rewind(model: FunctionalModel) -> float:
@@ -28,9 +29,11 @@ def auto_rewind(model: FunctionalModel) -> float:
     Returns
     -------
     rewind : float
-        0.9 for a single layer, whose training starts near zero and has no features to lose; 0.5
-        for a deeper network.
+        0.9 for a single layer, whose training starts near zero and has no features to lose; 0.8
+        for a network with normalisation layers, whose kernels stay as they are; 0.5 otherwise.
     """
+    if any(isinstance(part, _NORMS) for part in model.module.modules()):
+        return _AUTO_REWIND_NORMALISED
     is_single_layer = sum(len(shape) > 1 for shape in model.shapes) == 1
     return _AUTO_REWIND_LINEAR if is_single_layer else _AUTO_REWIND
 
