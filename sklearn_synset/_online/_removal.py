@@ -18,6 +18,7 @@ _MOMENTUM = 0.9
 _STEP_OVER_CURVATURE = 0.7
 _N_HALVINGS = 40
 _SMALLEST_CURVATURE = 1e-6  # where every row is fitted, there is none to speak of
+_ROUNDING_UNITS = 10
 _ROUNDING = 1e-6  # of the loss of a network that fits exactly
 
 
@@ -246,13 +247,15 @@ def _steps_until_fitted(
 
     with torch.no_grad():
         goal, data_goal = float(loss(model.theta)), float(data_loss(model.theta))
+        # At a minimum, rounding alone would decide at which step the objective is back.
+        goal_beyond_rounding = goal - _ROUNDING_UNITS * torch.finfo(model.dtype).eps * abs(goal)
         ceiling = 2 * max(float(loss(rewound(model, retraining.rewind))), goal) + _ROUNDING
         for step, theta in enumerate(removal_path(model, synset, everything, retraining), 1):
             now = float(loss(theta[0]))
             if not now <= ceiling:
                 return None
             # A path that overshoots fits the data early, but not the data and the penalty.
-            is_fitted = now <= goal and float(data_loss(theta[0])) <= data_goal
+            is_fitted = now <= goal_beyond_rounding and float(data_loss(theta[0])) <= data_goal
             if retraining.rewind and is_fitted:
                 return step
     return retraining.n_steps

@@ -69,7 +69,7 @@ def rewound(model: FunctionalModel, rewind: float) -> torch.Tensor:
     factor = (1.0 - rewind) ** (1 / max(1, len(shrunk)))
     parts = [factor if name.rpartition(".")[0] in shrunk else 1.0 for name in model.names]
     sizes = torch.tensor([math.prod(shape) for shape in model.shapes])
-    scale = torch.tensor(parts).repeat_interleave(sizes).to(model.theta)
+    scale = torch.tensor(parts, dtype=model.dtype).repeat_interleave(sizes).to(model.device)
     return model.theta * scale
 
 
