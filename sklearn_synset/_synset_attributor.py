@@ -22,6 +22,7 @@ from sklearn_synset._online._group_assignment import group_centres
 from sklearn_synset._online._leave_out import LeaveOut
 from sklearn_synset._online._objective import resolve_objective
 from sklearn_synset._online._online_stage import encoded_labels, run_online_stage
+from sklearn_synset._online._standard_error import standard_error
 from sklearn_synset._synset import one_hot_targets
 from sklearn_synset._target import encode_target, read_target
 from sklearn_synset._torch_interop import (
@@ -397,7 +398,7 @@ class SynsetAttributor(TransformerMixin, BaseEstimator):
         """
         return self.attribute(X)
 
-    def attribute(self, X, y=None, *, objective=None):
+    def attribute(self, X, y=None, *, objective=None, return_std=False):
         """Attribute predictions to the groups, for given labels.
 
         Parameters
@@ -411,15 +412,33 @@ class SynsetAttributor(TransformerMixin, BaseEstimator):
         objective : str or callable, default=None
             As the parameter of the same name, which is used if None.
 
+        return_std : bool, default=False
+            Whether to return standard errors too; needs `n_models` of at least 2.
+
         Returns
         -------
         attributions : ndarray of shape (n_queries, n_groups)
             Objective with all training data minus objective without the group, in the objective's
             unit; positive when the group helps. For `objective="loss"` the sign is turned.
+
+        std : ndarray of shape (n_queries, n_groups)
+            Standard error of each attribution, in the same unit: the standard deviation over the
+            networks, divided by the root of their number. It tells how much the attribution
+            depends on the seed of the training, not how well the synset stands for the rows (see
+            `fidelity_`), nor how much random halves differ. Only if `return_std`.
+
+        Raises
+        ------
+        ValueError
+            If `return_std` and there is only one network.
         """
         X, target = self._check_queries(X, y)
         function = self._objective(self._online.models[0], objective)
-        return self._online.attributions(X, target, function).astype(X.dtype)
+        effects = self._online.attributions_by_network(X, target, function)
+        attributions = effects.mean(0).astype(X.dtype)
+        if not return_std:
+            return attributions
+        return attributions, standard_error(effects).astype(X.dtype)
 
     def score_samples(self, X, y=None):
         """Score rows by how well the network does on them without their own group.

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.stats import sem
 from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.frozen import FrozenEstimator
@@ -238,9 +239,34 @@ def test_several_networks_are_averaged(iris):
         margin_of(outputs_of(old, X), y) - margin_of(outputs_of(new, X), y)
         for old, new in zip(attributor.estimators_, networks, strict=True)
     ]
-    np.testing.assert_allclose(
-        attributor.attribute(X, y)[:, 3], np.mean(effects, axis=0), rtol=1e-3, atol=1e-5
-    )
+    attributions, std = attributor.attribute(X, y, return_std=True)
+    np.testing.assert_array_equal(attributions, attributor.attribute(X, y))
+    np.testing.assert_allclose(attributions[:, 3], np.mean(effects, axis=0), rtol=1e-3, atol=1e-5)
+    assert std.shape == attributions.shape and std.dtype == X.dtype
+    np.testing.assert_allclose(std[:, 3], sem(effects, axis=0), rtol=1e-3, atol=1e-5)
+
+
+def test_standard_errors_are_as_large_as_seeds_move_attributions(iris):
+    X, y = iris
+    estimator = net(NeuralNetClassifier, linear(3), criterion=nn.CrossEntropyLoss, lr=0.5)
+    estimator.set_params(iterator_train__shuffle=True)
+    params = FAST | {"n_models": 6, "max_iter": 0, "n_probes": 0}
+    groups = y * 2 + np.arange(len(y)) % 2
+    fits = [
+        SynsetAttributor(estimator, **params | {"random_state": seed}).fit(X, y, groups=groups)
+        for seed in range(2)
+    ]
+    (first, std), (second, other) = (fit.attribute(X, y, return_std=True) for fit in fits)
+    # The difference of two independent means is as large as their errors together.
+    ratio = np.sqrt(((first - second) ** 2).mean() / (std**2 + other**2).mean())
+    assert 0.3 < ratio < 3
+
+
+def test_one_network_has_no_standard_error(iris):
+    X, y = iris
+    attributor = SynsetAttributor(n_groups=6, **FAST).fit(X, y)
+    with pytest.raises(ValueError, match="n_models=2 or more, got n_models=1"):
+        attributor.attribute(X, y, return_std=True)
 
 
 @pytest.mark.slow

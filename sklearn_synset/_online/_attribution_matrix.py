@@ -6,6 +6,7 @@ from torch.func import vmap
 
 from sklearn_synset._functional_model import FunctionalModel
 from sklearn_synset._online._objective import Objective
+from sklearn_synset._torch_interop import as_array
 
 
 def attribution_matrix(
@@ -58,6 +59,22 @@ def attribution_matrix(
     return matrix
 
 
+def effects_by_network(
+    models: list[FunctionalModel],
+    displacements: list[torch.Tensor],
+    X: torch.Tensor,
+    y: torch.Tensor,
+    objective: Objective,
+    batch_size: int,
+) -> np.ndarray:
+    """Return the effects (M, q, R) of each displacement on each query, for each of M networks."""
+    matrices = [
+        as_array(attribution_matrix(model, displacement, X, y, objective, batch_size).double())
+        for model, displacement in zip(models, displacements, strict=True)
+    ]
+    return np.stack(matrices)
+
+
 def mean_effects(
     models: list[FunctionalModel],
     displacements: list[torch.Tensor],
@@ -67,8 +84,4 @@ def mean_effects(
     batch_size: int,
 ) -> np.ndarray:
     """Return the effects (q, R) of each displacement on each query, mean over networks."""
-    total: np.ndarray | float = 0.0
-    for model, displacement in zip(models, displacements, strict=True):
-        matrix = attribution_matrix(model, displacement, X, y, objective, batch_size)
-        total = total + matrix.double().cpu().numpy()
-    return np.asarray(total) / len(models)
+    return effects_by_network(models, displacements, X, y, objective, batch_size).mean(0)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from sklearn_synset._functional_model import FunctionalModel
-from sklearn_synset._online._attribution_matrix import mean_effects
+from sklearn_synset._online._attribution_matrix import effects_by_network, mean_effects
 from sklearn_synset._online._datamodel import datamodel_weights, random_halves
 from sklearn_synset._online._leave_out import LeaveOut, leave_one_out
 from sklearn_synset._online._objective import Objective
@@ -63,8 +63,17 @@ class OnlineStage:
         return self.without(leave_one_out(self.synset)) if self.is_datamodel else self.displacements
 
     def attributions(self, X: np.ndarray, target: np.ndarray, objective: Objective) -> np.ndarray:
-        """Return the effect (q, K) of each group on each query."""
-        effects = self.effects(self.displacements, X, target, objective)
+        """Return the effect (q, K) of each group on each query, mean over networks."""
+        return self.attributions_by_network(X, target, objective).mean(0)
+
+    def attributions_by_network(
+        self, X: np.ndarray, target: np.ndarray, objective: Objective
+    ) -> np.ndarray:
+        """Return the effect (M, q, K) of each group on each query, for each of M networks."""
+        size, y = self.leave_out.batch_size, encoded_labels(self.models[0], target)
+        effects = effects_by_network(
+            self.models, self.displacements, self._rows(X), y, objective, size
+        )
         return effects @ as_array(datamodel_weights(self.kept)) if self.is_datamodel else effects
 
     def effects(
