@@ -17,6 +17,7 @@ ADAM_EPSILON = 1e-8
 BATCH_SIZE = 128
 # Enough steps to bring a hundred rows to rest, and enough passes over many rows.
 N_STEPS, MIN_EPOCHS = 120, 30
+STATISTICS = ("input_mean", "input_scale", "output_mean", "output_scale")
 
 
 class StandardizedMLP(torch.nn.Module):
@@ -133,13 +134,55 @@ def default_net(
     The weight decay is :math:`10^{-3}`, and in regression it and Adam's epsilon are multiplied by
     the variance of the target: the trained network then follows a change of the target's unit.
     """
-    statistics = _statistics(X, y, n_classes)
-    loss_unit = float(np.square(statistics["module__output_scale"]).mean())
-    max_epochs = max(MIN_EPOCHS, N_STEPS // math.ceil(len(X) / BATCH_SIZE))
+    statistics = {
+        name: as_tensor(value, dtype=dtype) for name, value in _statistics(X, y, n_classes).items()
+    }
+    return net_of_statistics(
+        statistics,
+        is_classifier=n_classes is not None,
+        max_epochs=max(MIN_EPOCHS, N_STEPS // math.ceil(len(X) / BATCH_SIZE)),
+        device=device,
+        verbose=verbose,
+    )
+
+
+def net_of_statistics(
+    statistics: dict[str, torch.Tensor],
+    *,
+    is_classifier: bool,
+    max_epochs: int,
+    device: torch.device,
+    verbose: int = 0,
+) -> NeuralNet:
+    """Build the untrained net with known statistics.
+
+    Parameters
+    ----------
+    statistics : dict of str to Tensor
+        The four standardisations of :class:`StandardizedMLP`, in the network's dtype.
+
+    is_classifier : bool
+        Whether it is trained by cross-entropy; else by the squared error.
+
+    max_epochs : int
+        Passes over the rows.
+
+    device : torch.device
+        Where the network is trained.
+
+    verbose : int, default=0
+        Shows a progress bar over the epochs if positive.
+
+    Returns
+    -------
+    net : NeuralNetClassifier or NeuralNetRegressor
+        As of `default_net`.
+    """
+    loss_unit = float(statistics["output_scale"].double().square().mean())
     schedule = LRScheduler("CosineAnnealingLR", T_max=max_epochs)
-    return (NeuralNetRegressor if n_classes is None else NeuralNetClassifier)(
+    return (NeuralNetClassifier if is_classifier else NeuralNetRegressor)(
         StandardizedMLP,
-        criterion=torch.nn.MSELoss if n_classes is None else torch.nn.CrossEntropyLoss,
+        criterion=torch.nn.CrossEntropyLoss if is_classifier else torch.nn.MSELoss,
         optimizer=torch.optim.Adam,
         optimizer__weight_decay=WEIGHT_DECAY * loss_unit,
         optimizer__eps=ADAM_EPSILON * loss_unit,
@@ -155,7 +198,7 @@ def default_net(
         callbacks__print_log=None,
         verbose=0,
         device=str(device),
-        **{name: as_tensor(value, dtype=dtype) for name, value in statistics.items()},
+        **{f"module__{name}": value for name, value in statistics.items()},
     )
 
 
@@ -168,10 +211,10 @@ def _statistics(X: np.ndarray, y: np.ndarray, n_classes: int | None) -> dict[str
         target = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
         output_mean, output_scale = target.mean(0), _positive_scale(target)
     return {
-        "module__input_mean": flat.mean(0, dtype=np.float64),
-        "module__input_scale": _positive_scale(flat),
-        "module__output_mean": output_mean,
-        "module__output_scale": output_scale,
+        "input_mean": flat.mean(0, dtype=np.float64),
+        "input_scale": _positive_scale(flat),
+        "output_mean": output_mean,
+        "output_scale": output_scale,
     }
 
 

@@ -23,6 +23,7 @@ from sklearn_synset._online._leave_out import LeaveOut
 from sklearn_synset._online._objective import resolve_objective
 from sklearn_synset._online._online_stage import encoded_labels, run_online_stage
 from sklearn_synset._online._standard_error import standard_error
+from sklearn_synset._persistence import load_attributor, save_attributor
 from sklearn_synset._synset import one_hot_targets
 from sklearn_synset._target import encode_target, read_target
 from sklearn_synset._torch_interop import (
@@ -528,6 +529,67 @@ class SynsetAttributor(TransformerMixin, BaseEstimator):
             )
         ]
         return networks[0] if self.n_models == 1 else networks
+
+    def save(self, path):
+        """Write the fitted attributor to a file that holds data and no code.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file; one that is there is replaced, in one step.
+
+        Raises
+        ------
+        TypeError
+            If a parameter or fitted attribute is of a type that cannot be saved.
+
+        See Also
+        --------
+        load : Reads the file.
+
+        Notes
+        -----
+        A `safetensors <https://github.com/huggingface/safetensors>`_ file with checksums: weights
+        and fitted state, but not the code of the network or of callable parameters, nor the
+        training history of a skorch net, the state of its optimizer, and metadata requests.
+        """
+        check_is_fitted(self)
+        save_attributor(self, path)
+
+    @classmethod
+    def load(cls, path, estimator=None, **params):
+        """Read a fitted attributor from a file; nothing in the file is executed.
+
+        Parameters
+        ----------
+        path : str or path-like
+            A file that `save` wrote.
+
+        estimator : None, Module, NeuralNet or FrozenEstimator, default=None
+            What was the parameter of the same name, with any weights: only the architecture is
+            taken from it. Left as it is.
+
+        **params : dict
+            Parameters to replace, such as `device`. Those that were callables have to be given.
+
+        Returns
+        -------
+        attributor : SynsetAttributor
+            Fitted; its results are the same to the bit on the same machine.
+
+        Raises
+        ------
+        OSError
+            If there is no such file, or it cannot be read.
+
+        TypeError
+            If a parameter is not known, or `estimator` is no network.
+
+        ValueError
+            If the file is damaged, of a newer version, or of another kind; if the network is not
+            the one that was saved; or if a callable is missing.
+        """
+        return load_attributor(cls, path, estimator, params)
 
     def get_feature_names_out(self, input_features=None):
         """Return the names of the columns of `transform`.
