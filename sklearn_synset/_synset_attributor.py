@@ -490,13 +490,7 @@ class SynsetAttributor(TransformerMixin, BaseEstimator):
             leaving the groups out of the real rows, mean over queries; higher is better, 1 is
             perfect. NaN with fewer than two probes.
         """
-        X, target = self._check_queries(X, y)
-        probes = self._offline.probes
-        if len(probes.groups) < 2:
-            return float("nan")
-        function = self._objective(self._online.models[0])
-        predicted = self._online.attributions(X, target, function)[:, as_array(probes.groups)]
-        measured = self._online.effects(probes.displacements, X, target, function)
+        predicted, measured = self._probed_effects(X, y)
         return mean_rank_correlation(predicted, measured)
 
     def leave_out(self, groups):
@@ -687,6 +681,16 @@ class SynsetAttributor(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         X = validate_data(self, X, dtype=_FLOATS, allow_nd=True, reset=False)
         return X, self._online.predictions(X) if y is None else encode_target(y, self.classes_, X)
+
+    def _probed_effects(self, X, y=None):
+        """Return what `score` compares: effects (n_queries, n_probes), predicted and measured."""
+        X, target = self._check_queries(X, y)
+        probes = self._offline.probes
+        if not len(probes.groups):
+            return np.empty((len(X), 0)), np.empty((len(X), 0))
+        function = self._objective(self._online.models[0])
+        predicted = self._online.attributions(X, target, function)[:, as_array(probes.groups)]
+        return predicted, self._online.effects(probes.displacements, X, target, function)
 
     def _expose(self, offline):
         """Set the fitted attributes that tell about the synset."""

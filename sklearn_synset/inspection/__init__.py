@@ -1,0 +1,7 @@
+"""Pictures of attributions, synsets and how far to trust them; they need matplotlib."""
+
+from sklearn_synset.inspection._attribution_display import AttributionDisplay
+from sklearn_synset.inspection._fidelity_display import FidelityDisplay
+from sklearn_synset.inspection._matching_curve_display import MatchingCurveDisplay
+
+__all__ = ["AttributionDisplay", "FidelityDisplay", "MatchingCurveDisplay"]

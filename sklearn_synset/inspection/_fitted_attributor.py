@@ -1,0 +1,133 @@
+"""What displays ask a fitted attributor, alone or at the end of a pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_synset._synset_attributor import SynsetAttributor
+
+_OF_LABELS = {
+    "auto": ("log-odds", "nats"),
+    "margin": ("log-odds", "nats"),
+    "probability": ("probability", None),
+    "logit": ("logit", "nats"),
+    "loss": ("log-probability", "nats"),
+}
+
+
+def unwrapped(estimator: object) -> tuple[SynsetAttributor, Callable]:
+    """Return the attributor, and what turns rows into its inputs.
+
+    Parameters
+    ----------
+    estimator : SynsetAttributor or Pipeline
+        Fitted; a pipeline ends in an attributor.
+
+    Returns
+    -------
+    attributor : SynsetAttributor
+        Fitted.
+
+    to_inputs : callable
+        Applies the steps before it.
+
+    Raises
+    ------
+    TypeError
+        If it is neither.
+    """
+    last = estimator[-1] if isinstance(estimator, Pipeline) else estimator
+    if not isinstance(last, SynsetAttributor):
+        raise TypeError(
+            "estimator must be a SynsetAttributor or a Pipeline that ends in one; got "
+            f"{type(estimator).__name__}."
+        )
+    check_is_fitted(last)
+    if isinstance(estimator, Pipeline) and len(estimator) > 1:
+        return last, estimator[:-1].transform
+    return last, lambda X: X
+
+
+def quantity_and_unit(
+    attributor: SynsetAttributor, objective: object = None, unit: str | None = None
+) -> tuple[str, str | None]:
+    """Return what the attributions are effects on, and in which unit.
+
+    Parameters
+    ----------
+    attributor : SynsetAttributor
+        Fitted.
+
+    objective : str or callable, default=None
+        As of `SynsetAttributor.attribute`.
+
+    unit : str, default=None
+        Unit of the target of a regression.
+
+    Returns
+    -------
+    quantity : str
+        Such as "log-odds".
+
+    unit : str or None
+        Such as "nats"; None if there is none.
+    """
+    name = attributor.objective if objective is None else objective
+    if callable(name):
+        return getattr(name, "__name__", type(name).__name__).replace("_", " "), unit
+    if attributor.classes_ is not None:
+        return _OF_LABELS[name]
+    if name == "loss":
+        return "negative half squared error", f"{unit}²" if unit else "squared unit of y"
+    return "prediction", unit or "unit of y"
+
+
+def predictions(attributor: SynsetAttributor, X) -> np.ndarray:
+    """Return the labels or values that the explained networks predict.
+
+    Parameters
+    ----------
+    attributor : SynsetAttributor
+        Fitted.
+
+    X : array-like of shape (n_queries, n_features...)
+        Its inputs.
+
+    Returns
+    -------
+    predicted : ndarray of shape (n_queries,) or (n_queries, n_targets)
+        Labels of `classes_`, or values.
+    """
+    X, predicted = attributor._check_queries(X, None)
+    return predicted if attributor.classes_ is None else attributor.classes_[predicted]
+
+
+def objective_values(attributor: SynsetAttributor, X, y=None, objective=None) -> np.ndarray:
+    """Return each query's objective with nothing left out.
+
+    Parameters
+    ----------
+    attributor : SynsetAttributor
+        Fitted.
+
+    X : array-like of shape (n_queries, n_features...)
+        Its inputs.
+
+    y : array-like of shape (n_queries,), default=None
+        Labels or values; the predicted ones if None.
+
+    objective : str or callable, default=None
+        As of `SynsetAttributor.attribute`.
+
+    Returns
+    -------
+    values : ndarray of shape (n_queries,)
+        In the objective's unit.
+    """
+    X, target = attributor._check_queries(X, y)
+    function = attributor._objective(attributor._online.models[0], objective)
+    return attributor._online.objectives(X, target, function)
