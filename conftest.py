@@ -1,6 +1,8 @@
-"""What every test runs under: no network, and property tests that are the same each time."""
+"""What every test runs under: no network, no screen, property tests the same each time."""
 
+import os
 import socket
+import sys
 
 import pytest
 from hypothesis import settings
@@ -8,6 +10,8 @@ from hypothesis import settings
 # Examples follow from the test alone, and no time limit blames it for a busy machine.
 settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=40)
 settings.load_profile("repeatable")
+
+os.environ.setdefault("MPLBACKEND", "Agg")
 
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 
@@ -30,3 +34,11 @@ def no_network(monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", connect_locally)
     monkeypatch.setattr(socket.socket, "connect_ex", connect_locally)
     monkeypatch.setattr(socket, "getaddrinfo", look_up_locally)
+
+
+@pytest.fixture(autouse=True)
+def closed_figures():
+    """Close what a test or a doctest has drawn."""
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")

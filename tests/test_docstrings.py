@@ -50,9 +50,10 @@ def own_functions(thing):
     """Return (name, function, docstring) of a function, or of a class and its own methods."""
     if not inspect.isclass(thing):
         return [("", thing, inspect.getdoc(thing))]
+    own = {name: getattr(method, "__func__", method) for name, method in vars(thing).items()}
     methods = [
         (f".{name}", function, inspect.getdoc(function))
-        for name, function in vars(thing).items()
+        for name, function in own.items()
         if inspect.isfunction(function) and not name.startswith("_")
     ]
     return [("", thing.__init__, inspect.getdoc(thing)), *methods]

@@ -523,7 +523,7 @@ def notes_on_groups(attributor, y=None) -> list[str]:
 
 
 def _count(n: int) -> str:
-    return f"{n} row" + "s" * (n != 1)
+    return f"{n} row" + ("" if n == 1 else "s")
 
 
 def _note_on_labels(y: np.ndarray) -> str:

@@ -80,7 +80,7 @@ def quantity_and_unit(
     if callable(name):
         return getattr(name, "__name__", type(name).__name__).replace("_", " "), unit
     if attributor.classes_ is not None:
-        return _OF_LABELS[name]
+        return _OF_LABELS[str(name)]
     if name == "loss":
         return "negative half squared error", f"{unit}²" if unit else "squared unit of y"
     return "prediction", unit or "unit of y"

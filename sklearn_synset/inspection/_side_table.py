@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from numbers import Real
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
 THUMBNAIL = 34  # points
 # Where a text above the axes goes.
-ABOVE = {
+ABOVE: dict[str, Any] = {
     "xycoords": "axes fraction",
     "textcoords": "offset points",
     "va": "bottom",
@@ -73,7 +72,8 @@ def draw_picture(ax: Axes, picture: np.ndarray, style: dict, place, offset) -> A
         pad=0,
         annotation_clip=False,
     )
-    return ax.add_artist(artist)
+    ax.add_artist(artist)
+    return artist
 
 
 def _norm(style: dict):
@@ -143,7 +143,7 @@ def draw_columns(
     for title, values in zip(titles, columns, strict=True):
         texts = [text_of(value) for value in values]
         right = left + _CHARACTER * max(map(len, [*title.split("\n"), *texts]))
-        style = {"ha": "right", "fontsize": SMALL, "textcoords": "offset points"}
+        style: dict[str, Any] = {"ha": "right", "fontsize": SMALL, "textcoords": "offset points"}
         cells = [ax.annotate(title, (1, 1), xytext=(right, 4), **{**ABOVE, **style})]
         cells += [
             ax.annotate(
@@ -175,7 +175,7 @@ def text_of(value: object) -> str:
     text : str
         Three significant digits of a number that is no integer.
     """
-    if isinstance(value, Real) and not isinstance(value, (bool, np.bool_)):
+    if isinstance(value, (int, float, np.number)) and not isinstance(value, bool):
         is_count = float(value).is_integer() and abs(value) < _LARGEST_COUNT
         return f"{value:.0f}" if is_count else f"{value:.3g}"
     return shortened(value, _LONGEST)
