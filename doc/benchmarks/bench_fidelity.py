@@ -32,7 +32,12 @@ WEIGHT_DECAY = 1e-3
 
 def measure(task, random_state=0, **params):
     """Fit an attributor to a task's stored network; return its figures and its times in s."""
-    module, (X, y, X_query, y_query), truth = load_task(task.name)
+    return measure_problem(task, *load_task(task.name), random_state=random_state, **params)
+
+
+def measure_problem(task, module, data, truth, random_state=0, **params):
+    """Do the same for a network, `X, y, X_query, y_query` and a truth that are given."""
+    X, y, X_query, y_query = data
     # The regression tasks are trained on (f - y)^2 / 2, half the loss that is assumed for values.
     weight_decay = WEIGHT_DECAY * (2 if task.kind == "regression" else 1)
     attributor = SynsetAttributor(
