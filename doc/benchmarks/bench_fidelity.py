@@ -7,7 +7,7 @@
 For each task of `fidelity_tasks.py` a line for the defaults, a line for the starting rows alone
 (`max_iter=0`, the ablation), and a line for retraining every group once with another seed; with
 `--only` the first line alone. The last command above makes the synset of all training rows: what it
-prints is the ceiling of the online stage.
+prints is the ceiling of the online stage. `bench_peers.py` prints the same beside other libraries.
 
 LOO    mean over queries of the Spearman correlation over groups between the scores and the true
        effect of leaving a group out, mean over retraining seeds
