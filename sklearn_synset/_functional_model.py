@@ -86,7 +86,8 @@ class FunctionalModel:
         is_flat = self.input_shape is not None and X.ndim == 2
         rows = X.reshape(len(X), *self.input_shape) if is_flat else X  # type: ignore[misc]
         output = functional_call(self.module, self.unflatten(theta), (rows,))
-        return self._linked(output.reshape(len(X), -1))
+        output = linked(output.reshape(len(X), -1), self.link)
+        return output if self.output_order is None else output[:, list(self.output_order)]
 
     def unflatten(self, theta: torch.Tensor) -> dict[str, torch.Tensor]:
         """Cut a weight vector into the module's parameters.
@@ -120,13 +121,29 @@ class FunctionalModel:
         """Where the weights are."""
         return self.theta.device
 
-    def _linked(self, output: torch.Tensor) -> torch.Tensor:
-        if self.link == "single_logit":
-            return torch.cat([torch.zeros_like(output), output], dim=-1)
-        if self.link == "probability":
-            # The same epsilon as in skorch's loss.
-            output = (output + torch.finfo(output.dtype).eps).log()
-        return output if self.output_order is None else output[:, list(self.output_order)]
+
+def linked(output: torch.Tensor, link: str) -> torch.Tensor:
+    """Make logits, or predictions, of a module's outputs.
+
+    Parameters
+    ----------
+    output : Tensor of shape (n, c)
+        What the module returned.
+
+    link : {"identity", "single_logit", "probability"}
+        As of :class:`FunctionalModel`.
+
+    Returns
+    -------
+    outputs : Tensor of shape (n, C)
+        Two columns for a single logit, as many as came otherwise.
+    """
+    if link == "single_logit":
+        return torch.cat([torch.zeros_like(output), output], dim=-1)
+    if link == "probability":
+        # The same epsilon as in skorch's loss.
+        return (output + torch.finfo(output.dtype).eps).log()
+    return output
 
 
 def freeze(

@@ -17,7 +17,6 @@ from skorch import NeuralNet
 from sklearn_synset._offline._anchors import TrainingRows
 from sklearn_synset._offline._data_partition import auto_n_groups, class_wise_kmeans
 from sklearn_synset._offline._offline_stage import Distillation, run_offline_stage
-from sklearn_synset._online._fidelity import mean_rank_correlation
 from sklearn_synset._online._group_assignment import group_centres
 from sklearn_synset._online._leave_out import LeaveOut
 from sklearn_synset._online._objective import resolve_objective
@@ -35,6 +34,7 @@ from sklearn_synset._torch_interop import (
     use_one_thread_if_small,
 )
 from sklearn_synset._wrapped_model import restore, wrap
+from sklearn_synset.metrics._rank_correlation import mean_rank_correlation
 
 __all__ = ["SynsetAttributor"]
 

@@ -24,6 +24,11 @@ def public_objects():
     ]
 
 
+def test_the_public_modules_are_those_that_are_documented():
+    names = [module.__name__ for module in public_modules()]
+    assert names == [f"sklearn_synset{name}" for name in ("", ".inspection", ".metrics")]
+
+
 def test_import_leaves_matplotlib_alone():
     code = "import sys, sklearn_synset.inspection; assert 'matplotlib' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -6,10 +6,11 @@ from sklearn_synset._functional_model import FunctionalModel
 from sklearn_synset._offline._distillation import Distilled
 from sklearn_synset._offline._probes import Probes
 from sklearn_synset._online._attribution_matrix import mean_effects
-from sklearn_synset._online._fidelity import calibration_slope, mean_rank_correlation
 from sklearn_synset._online._leave_out import LeaveOut
 from sklearn_synset._online._objective import Objective
 from sklearn_synset._synset import Synset
+from sklearn_synset.metrics._calibration import least_squares_slope
+from sklearn_synset.metrics._rank_correlation import mean_rank_correlation
 
 _N_QUERIES = 500
 
@@ -75,5 +76,5 @@ def choose_candidate(
         ]
         predicted = mean_effects(models, moves, X, y, objective, size)
         correlation = mean_rank_correlation(predicted, measured)
-        outcomes.append((synset, correlation, calibration_slope(predicted, measured)))
+        outcomes.append((synset, correlation, least_squares_slope(predicted, measured)[0]))
     return max(outcomes, key=lambda outcome: outcome[1])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from sklearn_synset._online._fidelity import calibration_slope, mean_rank_correlation
 from sklearn_synset.inspection._fitted_attributor import quantity_and_unit, unwrapped
 from sklearn_synset.inspection._plotting import (
     HELPS,
@@ -14,6 +13,8 @@ from sklearn_synset.inspection._plotting import (
     effect_label,
     new_axes,
 )
+from sklearn_synset.metrics._calibration import least_squares_slope
+from sklearn_synset.metrics._rank_correlation import mean_rank_correlation
 
 _MANY = 1000  # points
 
@@ -193,7 +194,7 @@ class FidelityDisplay:
         return cls(
             *(predicted, measured),
             rank_correlation=mean_rank_correlation(predicted, measured),
-            slope=calibration_slope(predicted, measured),
+            slope=least_squares_slope(predicted, measured)[0],
             quantity=quantity,
             unit=unit,
             measured_by="probes of the real rows",
@@ -246,7 +247,7 @@ class FidelityDisplay:
         )
         if predicted.shape == seeds.shape[1:]:
             display.rank_correlation = mean_rank_correlation(predicted, display.measured)
-            display.slope = calibration_slope(predicted, display.measured)
+            display.slope = least_squares_slope(predicted, display.measured)[0]
         return display.plot(ax)
 
     def _draw_line(self, ax, span, x, y):

@@ -1,0 +1,334 @@
+"""The truth that attributions estimate: train again without the rows in question."""
+
+import hashlib
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from sklearn.utils import Bunch, check_random_state, check_scalar, column_or_1d
+from sklearn.utils.validation import check_consistent_length
+
+from sklearn_synset._online._objective import Objective, resolve_objective
+from sklearn_synset._skorch_net import initialized_clone
+from sklearn_synset._torch_interop import draw_seed
+from sklearn_synset.metrics._job_cache import JobCache, open_cache
+from sklearn_synset.metrics._retrained_objective import objective_values
+from sklearn_synset.metrics._training import (
+    TrainingProblem,
+    count_rows,
+    reproducibly,
+    run_jobs,
+    take_rows,
+    training_problem,
+)
+
+_PROTOCOL = 1  # part of what a cache is for: raise it when results change
+_MAX_DRAWS = 1000
+
+
+def retraining(
+    estimator,
+    X,
+    y,
+    X_query,
+    y_query,
+    *,
+    groups=None,
+    leave_one_out=True,
+    subsets=0,
+    objective="auto",
+    n_seeds=1,
+    cache_dir=None,
+    n_jobs=None,
+    random_state=None,
+    verbose=0,
+):
+    r"""Train an estimator again without groups of its rows, and tell what that does to queries.
+
+    This is the truth that attributions estimate, at its full price: for each seed one training on
+    all rows, one without each group, and one on each subset of the groups.
+
+    Parameters
+    ----------
+    estimator : estimator or callable
+        A scikit-learn estimator, a skorch net, or a pipeline that ends in one; cloned for every
+        training. A callable maps `(X, y, seed)` to a fitted predictor. A bare
+        :class:`torch.nn.Module` does not say how it was trained: wrap its class in a skorch net.
+
+    X : array-like of shape (n_rows, n_features...)
+        Training rows.
+
+    y : array-like of shape (n_rows,) or (n_rows, n_targets)
+        Labels, or values. A net is trained on the labels' codes.
+
+    X_query : array-like of shape (n_queries, n_features...)
+        Queries.
+
+    y_query : array-like of shape (n_queries,)
+        Labels or values that they are judged by; for the network's own predictions pass those.
+
+    groups : array-like of shape (n_rows,), default=None
+        Label of each row's group; every row is a group of its own if None.
+
+    leave_one_out : bool, default=True
+        Whether to train without each group.
+
+    subsets : int or array-like of shape (n_subsets, n_groups), default=0
+        Number of random halves of the groups (rounded up) to train on, or masks, true for the
+        groups that are kept.
+
+    objective : str or callable, default="auto"
+        What queries are asked, as in :class:`~sklearn_synset.SynsetAttributor`: "margin",
+        "probability", "logit", "loss" or "prediction"; "auto" is the margin for labels and the
+        prediction for values. A callable maps outputs (n_queries, n_outputs) and labels to values
+        (n_queries,), all of them tensors.
+
+    n_seeds : int, default=1
+        How often everything is trained, each time from another seed, which is given to every
+        `random_state` of the estimator and to the global generators.
+
+    cache_dir : path-like, default=None
+        Directory that keeps what each finished training found, as npz files. An interrupted run
+        goes on from there, and seeds and subsets can be added later. One that holds results of
+        other data, groups, estimator or objective is refused. Needs an integer `random_state`.
+
+    n_jobs : int, default=None
+        Number of trainings to run at once, each in one thread. The result is the same for any.
+
+    random_state : int, RandomState instance or None, default=None
+        Determines the seeds and the subsets.
+
+    verbose : int, default=0
+        Shows a progress bar if positive.
+
+    Returns
+    -------
+    truth : Bunch
+        - effects : ndarray of shape (n_seeds, n_queries, n_groups), objective of the estimator
+          trained on all rows minus that of the one trained without the group; positive where the
+          group helps. None without `leave_one_out`.
+        - outputs : ndarray of shape (n_seeds, n_subsets, n_queries), objective of the estimators
+          trained on subsets.
+        - subsets : bool ndarray of shape (n_subsets, n_groups), true for the groups kept.
+        - full_outputs : ndarray of shape (n_seeds, n_queries), objective of the estimator trained
+          on all rows.
+        - groups : ndarray of shape (n_groups,), labels in the order of the columns.
+        - seeds : ndarray of shape (n_seeds,).
+
+    Raises
+    ------
+    TypeError
+        If the estimator cannot be trained from scratch, or tells no margin.
+
+    ValueError
+        If arrays do not fit each other, there are fewer than two groups, a parameter has no proper
+        value, a class would be missing from a training set (but for nets, whose outputs do not
+        depend on the rows), a training diverges, or the cache is of something else.
+
+    See Also
+    --------
+    leave_one_out_correlation : Compares scores with `effects`.
+    linear_datamodeling_score : Compares scores with `outputs`.
+
+    Notes
+    -----
+    The margin is the log-odds of the query's label, :math:`\log p_y - \log \sum_{c \ne y} p_c`, in
+    nats. A net's comes from its logits. Another classifier's comes from its decision function where
+    the softmax of that is its `predict_proba`, and from the probabilities otherwise; those that are
+    zero are raised to 2.2e-16. A decision function alone is taken for the logits.
+
+    Only one objective for each query and training is kept, never a trained estimator; parallel
+    processes share `X` through the disk.
+
+    References
+    ----------
+    .. [1] Feldman, Zhang, "What Neural Networks Memorize and Why", NeurIPS 2020, section 2 (leaving
+       out).
+    .. [2] Ilyas, Park, Engstrom, Leclerc, Madry, "Datamodels", ICML 2022, section 2 (subsets).
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn_synset.metrics import retraining
+    >>> X, y = load_iris(return_X_y=True)
+    >>> groups = [label * 10 + row % 3 for row, label in enumerate(y)]
+    >>> classifier = LogisticRegression(max_iter=1000)
+    >>> truth = retraining(
+    ...     classifier, X, y, X[:5], y[:5], groups=groups, subsets=20, random_state=0
+    ... )
+    >>> truth.effects.shape, truth.outputs.shape
+    ((1, 5, 9), (1, 20, 5))
+    """
+    check_scalar(n_seeds, "n_seeds", Integral, min_val=1)
+    problem = training_problem(estimator, X, y)
+    X_query = problem.query_rows(X_query)
+    y_query = problem.query_target(X_query, y_query)
+    labels, codes = _read_groups(groups, problem.n_rows)
+    is_regression = problem.classes is None
+    function = resolve_objective(
+        objective, "squared_error" if is_regression else "cross_entropy", loss_scale=2.0
+    )
+    if cache_dir is not None and not isinstance(random_state, Integral):
+        raise ValueError("cache_dir needs an integer random_state, to find its trainings again.")
+    random_state = check_random_state(random_state)
+    subset_random_state = np.random.RandomState(draw_seed(random_state))
+    seeds = [draw_seed(random_state) for _ in range(n_seeds)]
+    subsets = _read_subsets(subsets, problem, codes, len(labels), subset_random_state)
+    kept = _training_sets(problem, codes, len(labels), leave_one_out, subsets)
+
+    cache = None
+    if cache_dir is not None:
+        cache = open_cache(cache_dir, _ingredients(problem, X_query, y_query, codes, objective))
+    job = _Job(problem, X_query, y_query, codes, function, cache)
+    jobs = ((each, seed) for seed in seeds for each in kept)
+    n_total = len(seeds) * len(kept)
+    values = np.empty((n_total, count_rows(X_query)))
+    for index, result in enumerate(
+        run_jobs(job.run, jobs, n_total, n_jobs=n_jobs, verbose=verbose)
+    ):
+        values[index] = result
+    by_seed = values.reshape(len(seeds), len(kept), -1)
+    n_removals = len(kept) - 1 - len(subsets)
+    without = by_seed[:, 1 : 1 + n_removals]
+    return Bunch(
+        effects=(by_seed[:, :1] - without).swapaxes(1, 2) if leave_one_out else None,
+        outputs=by_seed[:, 1 + n_removals :],
+        subsets=subsets,
+        full_outputs=by_seed[:, 0],
+        groups=labels,
+        seeds=np.array(seeds),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """One training, and what it says of the queries."""
+
+    problem: TrainingProblem
+    X_query: Any
+    y_query: np.ndarray
+    codes: np.ndarray
+    objective: Objective
+    cache: JobCache | None
+
+    def run(self, kept: np.ndarray, seed: int) -> np.ndarray:
+        """Return the objectives (n_queries,) after a training on some groups."""
+        name = f"{seed:010d}-{hashlib.sha256(np.packbits(kept).tobytes()).hexdigest()[:24]}"
+        if self.cache is not None:
+            found = self.cache.load(name, (count_rows(self.X_query),))
+            if found is not None:
+                return found
+        with reproducibly(self.problem, seed):
+            fitted = self.problem.train(np.flatnonzero(kept[self.codes]), seed)
+            # A copy: what other processes share is read-only, which torch warns of.
+            rows = take_rows(self.X_query, np.arange(count_rows(self.X_query)))
+            values = objective_values(
+                fitted, rows, self.y_query.copy(), self.problem.classes, self.objective
+            )
+        if self.cache is not None:
+            self.cache.save(name, values)
+        return values
+
+
+def _read_groups(groups: object, n_rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the groups' labels (n_groups,), and the index of each row's (n_rows,)."""
+    groups = np.arange(n_rows) if groups is None else column_or_1d(groups)
+    check_consistent_length(groups, np.empty(n_rows))
+    if groups.dtype.kind == "f" and not np.isfinite(groups).all():
+        raise ValueError("groups holds NaN or infinity.")
+    labels, codes = np.unique(groups, return_inverse=True)
+    if len(labels) < 2:
+        raise ValueError(f"At least 2 groups are needed to leave one out, got {len(labels)}.")
+    return labels, codes
+
+
+def _read_subsets(
+    subsets: object,
+    problem: TrainingProblem,
+    codes: np.ndarray,
+    n_groups: int,
+    random_state: np.random.RandomState,
+) -> np.ndarray:
+    """Return the masks (n_subsets, n_groups), drawn at random if only their number is given."""
+    if isinstance(subsets, Integral):
+        check_scalar(subsets, "subsets", Integral, min_val=0)
+        drawn = [_random_half(problem, codes, n_groups, random_state) for _ in range(subsets)]
+        return np.array(drawn, dtype=bool).reshape(-1, n_groups)
+    masks = np.asarray(subsets)
+    if masks.ndim != 2 or masks.shape[1] != n_groups or not np.isin(masks, (0, 1)).all():
+        raise ValueError(
+            "subsets must be a number, or masks of booleans of the shape (n_subsets, n_groups) = "
+            f"(..., {n_groups}); got the shape {masks.shape}."
+        )
+    masks = masks.astype(bool)
+    if not masks.any(1).all():
+        raise ValueError("subsets holds one without a group: nothing would be left to train on.")
+    return masks
+
+
+def _random_half(
+    problem: TrainingProblem,
+    codes: np.ndarray,
+    n_groups: int,
+    random_state: np.random.RandomState,
+) -> np.ndarray:
+    """Draw half of the groups (n_groups,), with rows of every class if the estimator needs them."""
+    for _ in range(_MAX_DRAWS):
+        kept = np.zeros(n_groups, dtype=bool)
+        kept[random_state.permutation(n_groups)[: (n_groups + 1) // 2]] = True
+        labels = problem.label_codes
+        if problem.net is not None or labels is None or _has_all(problem, labels[kept[codes]]):
+            return kept
+    raise ValueError(
+        "Hardly a random half of the groups has rows of every class, without which "
+        f"{type(problem.estimator).__name__} cannot be asked for it; make smaller groups, or "
+        "pass masks as subsets."
+    )
+
+
+def _has_all(problem: TrainingProblem, labels: np.ndarray) -> bool:
+    return len(np.unique(labels)) == len(problem.classes)  # type: ignore[arg-type]
+
+
+def _training_sets(
+    problem: TrainingProblem,
+    codes: np.ndarray,
+    n_groups: int,
+    leave_one_out: bool,
+    subsets: np.ndarray,
+) -> np.ndarray:
+    """Return the groups of each training (n_sets, n_groups): all, all but one, and subsets."""
+    removals = ~np.eye(n_groups, dtype=bool)[: n_groups if leave_one_out else 0]
+    if problem.net is None:
+        n_classes = 0 if problem.classes is None else len(problem.classes)
+        problem.check_classes_remain(removals[:, codes], n_classes, "Leaving out group")
+        problem.check_classes_remain(subsets[:, codes], n_classes, "Subset")
+    return np.concatenate([np.ones((1, n_groups), dtype=bool), removals, subsets])
+
+
+def _ingredients(
+    problem: TrainingProblem,
+    X_query: object,
+    y_query: np.ndarray,
+    codes: np.ndarray,
+    objective: object,
+) -> dict[str, object]:
+    """Return everything that a result depends on."""
+    ingredients = {
+        "protocol": _PROTOCOL,
+        "estimator": problem.estimator,
+        "X": problem.X,
+        "y": problem.y,
+        "X_query": X_query,
+        "y_query": y_query,
+        "groups": codes,
+        "objective": objective,
+    }
+    if problem.net is not None:
+        # The class of a module is hashed by its name, and may have changed behind it.
+        module = initialized_clone(problem.net, None, seed=0).module_
+        shapes = [(name, tuple(p.shape)) for name, p in module.named_parameters()]
+        ingredients["module"] = (repr(module), shapes)
+    return ingredients

@@ -1,0 +1,373 @@
+"""Train any estimator on part of its rows, the same way wherever it runs."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import clone, is_classifier, is_regressor
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
+from sklearn.utils import check_array, column_or_1d, indexable
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.parallel import Parallel, delayed
+from skorch import NeuralNet
+from threadpoolctl import threadpool_limits
+from tqdm.auto import tqdm
+
+from sklearn_synset._skorch_net import criterion_target, initialized_clone, read_criterion
+from sklearn_synset._target import encode_target, read_target
+from sklearn_synset._torch_interop import keep_global_state
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingProblem:
+    """An estimator, and the rows that it can be trained on parts of.
+
+    Parameters
+    ----------
+    estimator : estimator or callable
+        Never changed. A callable maps `(X, y, seed)` to a fitted predictor.
+
+    X : array-like of shape (n_rows, n_features...)
+        Training rows.
+
+    y : ndarray of shape (n_rows,) or (n_rows, n_targets)
+        Their target, as the estimator takes it: a net gets labels as codes.
+
+    classes : ndarray of shape (n_classes,) or None
+        Sorted labels; None for regression.
+
+    label_codes : ndarray of shape (n_rows,) or None
+        Code of each row's label.
+    """
+
+    estimator: Any
+    X: Any
+    y: np.ndarray
+    classes: np.ndarray | None
+    label_codes: np.ndarray | None
+
+    @property
+    def n_rows(self) -> int:
+        """Number of training rows."""
+        return len(self.y)
+
+    @property
+    def net(self) -> NeuralNet | None:
+        """The skorch net that is, or ends, the estimator."""
+        return final_net(self.estimator)
+
+    def train(self, rows: np.ndarray, seed: int) -> Any:
+        """Return a predictor fitted on some rows; to be called within `reproducibly`.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n_kept,)
+            Their indices, ascending.
+
+        seed : int
+            Given to every `random_state` of the estimator, or to the callable.
+
+        Returns
+        -------
+        fitted : object
+            A fitted clone, or what the callable returned.
+        """
+        X, y = take_rows(self.X, rows), self.y[rows]
+        if not hasattr(self.estimator, "fit"):
+            return self.estimator(X, y, seed)
+        model = clone(self.estimator)
+        names = model.get_params(deep=True)
+        seeded = [each for each in names if each.rpartition("__")[2] == "random_state"]
+        return model.set_params(**dict.fromkeys(sorted(seeded), seed)).fit(X, y)
+
+    def query_rows(self, X: Any) -> Any:
+        """Return queries in the dtype of the training rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features...)
+            Queries.
+
+        Returns
+        -------
+        X : array-like of shape (n_queries, n_features...)
+            Indexable.
+
+        Raises
+        ------
+        ValueError
+            If they are of another shape than the training rows.
+        """
+        (X,) = indexable(_as_array(X))
+        if self.net is not None and isinstance(self.X, np.ndarray) and isinstance(X, np.ndarray):
+            X = X.astype(self.X.dtype, copy=False)
+        shapes = [rows.shape[1:] for rows in (self.X, X)]
+        if shapes[0] != shapes[1]:
+            raise ValueError(
+                f"Queries must have the training rows' shape {shapes[0]}, got {shapes[1]}."
+            )
+        return X
+
+    def query_target(self, X: Any, y: object) -> np.ndarray:
+        """Return the labels of queries as codes, or their values.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features...)
+            Queries.
+
+        y : array-like of shape (n_queries,)
+            Labels or values.
+
+        Returns
+        -------
+        target : ndarray of shape (n_queries,)
+            Codes, or float64.
+        """
+        return encode_target(np.asarray(y), self.classes, np.empty((count_rows(X), 0)))
+
+    def check_classes_remain(self, kept: np.ndarray, n_classes: int, what: str) -> None:
+        """Raise unless every training set holds enough classes.
+
+        Parameters
+        ----------
+        kept : ndarray of shape (n_sets, n_rows)
+            True for the rows that are trained on.
+
+        n_classes : int
+            How many classes must be there.
+
+        what : str
+            What a set is, for the message.
+
+        Raises
+        ------
+        ValueError
+            If a set holds fewer.
+        """
+        if self.label_codes is None:
+            return
+        total = int(self.label_codes.max()) + 1
+        found = np.array([len(np.unique(self.label_codes[rows])) for rows in kept])
+        if (found < n_classes).any():
+            worst = int(found.argmin())
+            raise ValueError(
+                f"{what} number {worst} leaves training rows of {found[worst]} of "
+                f"{total} classes, but {n_classes} are needed."
+            )
+
+
+def training_problem(estimator: object, X: Any, y: object) -> TrainingProblem:
+    """Check an estimator and its training rows before any of it is trained.
+
+    Parameters
+    ----------
+    estimator : estimator or callable
+        As the user gave it.
+
+    X : array-like of shape (n_rows, n_features...)
+        Training rows.
+
+    y : array-like of shape (n_rows,) or (n_rows, n_targets)
+        Labels or values.
+
+    Returns
+    -------
+    problem : TrainingProblem
+        Ready to be trained on any part.
+
+    Raises
+    ------
+    TypeError
+        If `estimator` cannot be trained.
+
+    ValueError
+        If `X` and `y` are of different lengths, or `y` holds no proper labels or values.
+    """
+    check_trainable(estimator)
+    X, y = indexable(_as_array(X), y)
+    net = final_net(estimator)
+    is_plain = net is None and hasattr(estimator, "fit")
+    if is_plain and is_regressor(estimator):
+        classes, target = None, check_array(y, dtype=np.float64, ensure_2d=False, input_name="y")
+    elif is_plain and is_classifier(estimator):
+        check_classification_targets(y)
+        classes, target = np.unique(column_or_1d(y), return_inverse=True)
+    else:
+        classes, target = read_target(np.asarray(y), net)
+    codes = None if classes is None else target
+    if net is not None:
+        X, fitted_on = _inputs_of_net(estimator, net, X, target)
+    else:
+        fitted_on = np.asarray(y)
+    return TrainingProblem(estimator, X, fitted_on, classes, codes)
+
+
+def check_trainable(estimator: object) -> None:
+    """Raise a TypeError unless something can be trained from scratch.
+
+    Parameters
+    ----------
+    estimator : object
+        As the user gave it.
+    """
+    final = estimator[-1] if isinstance(estimator, Pipeline) else estimator
+    if isinstance(final, torch.nn.Module):
+        raise TypeError(
+            f"A {type(final).__name__} is a torch.nn.Module, which does not say how it was "
+            "trained (optimizer, epochs, batch size). Wrap its class in a skorch net, such as "
+            "skorch.NeuralNetClassifier, or pass a callable that maps (X, y, seed) to a fitted "
+            "predictor."
+        )
+    if isinstance(final, FrozenEstimator):
+        raise TypeError("A FrozenEstimator cannot be trained again; pass the estimator inside it.")
+    is_estimator = hasattr(estimator, "fit") and hasattr(estimator, "get_params")
+    if isinstance(estimator, type) or not (is_estimator or callable(estimator)):
+        raise TypeError(
+            "estimator must be a scikit-learn estimator, a skorch net, or a callable that maps "
+            f"(X, y, seed) to a fitted predictor; got {estimator!r}."
+        )
+
+
+def final_net(estimator: object) -> NeuralNet | None:
+    """Return the skorch net that an estimator is, or that ends a pipeline.
+
+    Parameters
+    ----------
+    estimator : object
+        Any estimator.
+
+    Returns
+    -------
+    net : NeuralNet or None
+        None if there is none.
+    """
+    final = estimator[-1] if isinstance(estimator, Pipeline) else estimator
+    return final if isinstance(final, NeuralNet) else None
+
+
+def take_rows(X: Any, rows: np.ndarray) -> Any:
+    """Copy some rows of an array, a sparse matrix or a data frame.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_rows, n_features...)
+        All rows.
+
+    rows : ndarray of shape (n_taken,)
+        Indices.
+
+    Returns
+    -------
+    taken : array-like of shape (n_taken, n_features...)
+        Of the type of `X`.
+    """
+    return X.iloc[rows] if hasattr(X, "iloc") else X[rows]
+
+
+@contextmanager
+def reproducibly(problem: TrainingProblem, seed: int) -> Iterator[None]:
+    """Make what is computed inside depend on the seed alone, and leave no trace outside.
+
+    Parameters
+    ----------
+    problem : TrainingProblem
+        What is to be trained.
+
+    seed : int
+        Of the global generators inside the block.
+
+    Yields
+    ------
+    None
+
+    Notes
+    -----
+    One thread is used: sums over several threads are added up in another order, and a process of
+    `n_jobs` has other threads than a single one.
+    """
+    if problem.net is not None and str(problem.net.device).startswith("cuda"):
+        # keep_global_state looks after the generators of a CUDA that is in use.
+        torch.cuda.init()
+    with keep_global_state(seed), threadpool_limits(1), torch.enable_grad():
+        torch.set_num_threads(1)
+        yield
+
+
+def run_jobs(
+    function: Callable, jobs: Iterable[tuple], n_total: int, *, n_jobs: int | None, verbose: int
+) -> Iterator[Any]:
+    """Call a function with the arguments of each job, and yield what it returns in their order.
+
+    Parameters
+    ----------
+    function : callable
+        Picklable.
+
+    jobs : iterable of tuple
+        Arguments of each call.
+
+    n_total : int
+        Their number.
+
+    n_jobs : int or None
+        How many to run at once.
+
+    verbose : int
+        Shows a progress bar if positive.
+
+    Yields
+    ------
+    result : object
+        Of the next job.
+    """
+    parallel = Parallel(n_jobs=n_jobs, return_as="generator")
+    results = parallel(delayed(function)(*job) for job in jobs)
+    yield from tqdm(results, total=n_total, desc="retrain", unit="fit", disable=not verbose)
+
+
+def _inputs_of_net(
+    estimator: Any, net: NeuralNet, X: Any, target: np.ndarray
+) -> tuple[Any, np.ndarray]:
+    """Return rows and target as a net, alone or at the end of a pipeline, is fitted on them."""
+    initialized = initialized_clone(net, None, seed=0)
+    dtype = next(initialized.module_.parameters()).dtype
+    rows = np.arange(min(2, count_rows(X)))
+    if estimator is net:
+        if X.dtype.kind == "f":
+            X = X.astype(torch.empty(0, dtype=dtype).numpy().dtype, copy=False)
+        first = take_rows(X, rows)
+    else:
+        with keep_global_state(seed=0):
+            first = take_rows(clone(estimator[:-1]).fit_transform(X, target), rows)
+    try:
+        read_criterion(initialized)
+    except ValueError:
+        return X, target
+    with keep_global_state():
+        ndim = initialized.forward(first).ndim
+    return X, criterion_target(initialized, target, dtype=dtype, ndim=ndim)
+
+
+def _as_array(X: Any) -> Any:
+    return X if hasattr(X, "shape") else np.asarray(X)
+
+
+def count_rows(X: Any) -> int:
+    """Return the number of rows of an array, a sparse matrix or a data frame.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_rows, n_features...)
+        The rows.
+
+    Returns
+    -------
+    n_rows : int
+        Their number.
+    """
+    return X.shape[0]
