@@ -600,9 +600,8 @@ def test_a_classifier_that_has_no_margin_is_refused(iris):
 
 def test_the_metrics_take_the_truth_as_it_is(iris):
     X, y, groups, X_query, y_query = iris
-    truth = retraining(
-        *(GaussianNB(), X, y, X_query, y_query), groups=groups, subsets=5, n_seeds=2, random_state=0
-    )
+    options = {"groups": groups, "subsets": 5, "n_seeds": 2, "random_state": 0}
+    truth = retraining(LogisticRegression(), X, y, X_query, y_query, **options)
     scores = truth.effects.mean(0)
     assert leave_one_out_correlation(truth.effects, scores) == pytest.approx(1)
     assert leave_one_out_ceiling(truth.effects) == pytest.approx(1)
