@@ -1,6 +1,7 @@
 # make demo    train, distil and attribute on real data; pictures and a CSV land in out/
 # make test    every test, the doctests of the package, of README.md and of doc/
 # make lint    ruff and mypy
+# make doc     the documentation with its executed gallery, in doc/_build/html; warnings are errors
 # make clean   remove the environment, caches and outputs
 #
 # Each target makes its own environment in .venv first. PYTHON=... chooses the interpreter.
@@ -9,8 +10,9 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 STAMP := .venv/.installed
+DOC_STAMP := .venv/.installed-doc
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint doc clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -30,6 +32,15 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy sklearn_synset
 
+$(DOC_STAMP): $(STAMP)
+	$(BIN)/python -m pip install -e ".[doc]"
+	touch $@
+
+# One thread for each example: they run side by side, and their matrices are small.
+doc: $(DOC_STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -j auto -b html doc doc/_build/html
+
 clean:
+	rm -rf doc/_build doc/auto_examples doc/generated doc/sg_execution_times.rst
 	rm -rf .venv out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
