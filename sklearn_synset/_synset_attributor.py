@@ -194,7 +194,7 @@ class SynsetAttributor(TransformerMixin, BaseEstimator):
     n_features_in_ : int
         Number of features seen in `fit`.
 
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Their names, if they were all strings.
 
     See Also
@@ -596,7 +596,7 @@ class SynsetAttributor(TransformerMixin, BaseEstimator):
         Returns
         -------
         names : ndarray of shape (n_groups,), dtype object
-            "group_" and the label of each group.
+            `"group_"` and the label of each group.
         """
         check_is_fitted(self)
         return np.array([f"group_{label}" for label in self.groups_], dtype=object)
