@@ -26,7 +26,9 @@ def public_objects():
 
 def test_the_public_modules_are_those_that_are_documented():
     names = [module.__name__ for module in public_modules()]
-    assert names == [f"sklearn_synset{name}" for name in ("", ".inspection", ".metrics")]
+    assert names == [
+        f"sklearn_synset{name}" for name in ("", ".datasets", ".inspection", ".metrics")
+    ]
 
 
 def test_import_leaves_matplotlib_alone():

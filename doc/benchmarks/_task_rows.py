@@ -1,14 +1,10 @@
 """Rows of the fidelity benchmark's tasks, and their groups."""
 
-import gzip
-import os
-from pathlib import Path
-
 import numpy as np
 from sklearn import datasets
 from sklearn.cluster import KMeans
 
-FASHION_MNIST = Path(os.environ.get("FASHION_MNIST", "/usr/share/datasets/fashion-mnist"))
+from sklearn_synset.datasets import load_fashion_mnist
 
 
 def split_rows(X, y, n_train, n_query, seed):
@@ -46,32 +42,13 @@ def mnist_rows(n_train, n_query, seed):
     return split_rows((X / 255).astype(np.float32), y.astype(np.int64), n_train, n_query, seed)
 
 
-def read_idx(path):
-    """Read a gzipped IDX file of unsigned bytes."""
-    content = gzip.decompress(Path(path).read_bytes())
-    shape = np.frombuffer(content, ">i4", count=content[3], offset=4)
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * content[3]).reshape(shape)
-
-
 def fashion_rows(n_train, n_query, seed, image_shape=(784,)):
-    """Fashion-MNIST in [0, 1]: training rows from its training set, queries from its test set.
-
-    The IDX files are looked for where Debian's package dataset-fashion-mnist puts them, or in the
-    folder that the environment variable FASHION_MNIST names.
-    """
-    if not FASHION_MNIST.is_dir():
-        raise FileNotFoundError(
-            f"Fashion-MNIST is not in {FASHION_MNIST}: install Debian's dataset-fashion-mnist, "
-            "or name the folder of its IDX files in the environment variable FASHION_MNIST."
-        )
+    """Fashion-MNIST in [0, 1]: training rows from its training set, queries from its test set."""
     rng = np.random.RandomState(seed)
     rows = []
-    for part, n_rows in (("train", n_train), ("t10k", n_query)):
-        X = read_idx(FASHION_MNIST / f"{part}-images-idx3-ubyte.gz")
-        y = read_idx(FASHION_MNIST / f"{part}-labels-idx1-ubyte.gz")
-        drawn = rng.permutation(len(y))[:n_rows]
-        rows += [(X[drawn] / 255).astype(np.float32).reshape(n_rows, *image_shape)]
-        rows += [y[drawn].astype(np.int64)]
+    for subset, n_rows in (("train", n_train), ("test", n_query)):
+        X, y = load_fashion_mnist(subset=subset, n_rows=n_rows, return_X_y=True, random_state=rng)
+        rows += [X.reshape(n_rows, *image_shape), y]
     return tuple(rows)
 
 
