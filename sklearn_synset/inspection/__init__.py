@@ -3,5 +3,13 @@
 from sklearn_synset.inspection._attribution_display import AttributionDisplay
 from sklearn_synset.inspection._fidelity_display import FidelityDisplay
 from sklearn_synset.inspection._matching_curve_display import MatchingCurveDisplay
+from sklearn_synset.inspection._mislabel_display import MislabelDisplay
+from sklearn_synset.inspection._synset_display import SynsetDisplay
 
-__all__ = ["AttributionDisplay", "FidelityDisplay", "MatchingCurveDisplay"]
+__all__ = [
+    "AttributionDisplay",
+    "FidelityDisplay",
+    "MatchingCurveDisplay",
+    "MislabelDisplay",
+    "SynsetDisplay",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
@@ -9,6 +10,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_synset._synset_attributor import SynsetAttributor
+from sklearn_synset.inspection._plotting import shortened
 
 _OF_LABELS = {
     "auto": ("log-odds", "nats"),
@@ -131,3 +133,88 @@ def objective_values(attributor: SynsetAttributor, X, y=None, objective=None) ->
     X, target = attributor._check_queries(X, y)
     function = attributor._objective(attributor._online.models[0], objective)
     return attributor._online.objectives(X, target, function)
+
+
+def names_of_inputs(estimator: object, X=None):
+    """Return the names of the features that the attributor sees, as far as they are known.
+
+    Parameters
+    ----------
+    estimator : SynsetAttributor or Pipeline
+        Fitted.
+
+    X : array-like of shape (n, d...), default=None
+        Rows, as the estimator takes them.
+
+    Returns
+    -------
+    names : array-like of str, or None
+        None if they have none.
+    """
+    if isinstance(estimator, Pipeline) and len(estimator) > 1:
+        try:
+            return estimator[:-1].get_feature_names_out()
+        except (AttributeError, ValueError):
+            return None
+    return getattr(X, "columns", getattr(unwrapped(estimator)[0], "feature_names_in_", None))
+
+
+def check_is_training_set(attributor, X, name: str) -> None:
+    """Raise a ValueError unless there is a row for each row of `fit`.
+
+    Parameters
+    ----------
+    attributor : SynsetAttributor
+        Fitted.
+
+    X : array-like
+        Rows or labels.
+
+    name : str
+        What they are called.
+    """
+    if len(X) != len(attributor.group_labels_):
+        raise ValueError(
+            f"{name} must be the {len(attributor.group_labels_)} rows that fit was given, in that "
+            f"order; got {len(X)}."
+        )
+
+
+def notes_on_groups(attributor, y=None) -> list[str]:
+    """Say how large each group is, and what it holds.
+
+    Parameters
+    ----------
+    attributor : SynsetAttributor
+        Fitted.
+
+    y : array-like of shape (n_rows,), default=None
+        Labels or values of the training rows.
+
+    Returns
+    -------
+    notes : list of str
+        Such as "12 rows of 5" or "40 rows, mean y 152".
+    """
+    labels = attributor.group_labels_
+    if y is None:
+        return [_count(np.sum(labels == group)) for group in attributor.groups_]
+    check_is_training_set(attributor, y, "y_train")
+    y = np.asarray(y)
+    is_value = attributor.classes_ is None
+    note = _note_on_values if is_value else _note_on_labels
+    return [note(y[labels == group]) for group in attributor.groups_]
+
+
+def _count(n: int) -> str:
+    return f"{n} row" + ("" if n == 1 else "s")
+
+
+def _note_on_labels(y: np.ndarray) -> str:
+    (label, count), *_ = Counter(y.tolist()).most_common(1)
+    of = "of" if count == len(y) else f", {count} of"
+    return f"{_count(len(y))} {of} {shortened(label, 12)}".replace(" ,", ",")
+
+
+def _note_on_values(y: np.ndarray) -> str:
+    return _count(len(y)) + (f", mean y {y.mean():.3g}" if y.ndim == 1 else "")

@@ -49,7 +49,9 @@ def names_of_features(X, n_features: int, given=None) -> list[str]:
     return [f"x{i}" for i in range(n_features)] if names is None else [str(name) for name in names]
 
 
-def typical_rows(X: np.ndarray, labels: np.ndarray, groups: np.ndarray, n: int) -> list[np.ndarray]:
+def typical_rows(
+    X: np.ndarray, labels: np.ndarray, groups: np.ndarray, n: int | None
+) -> list[np.ndarray]:
     """Return the rows of each group that are closest to its mean, in standardised features.
 
     Parameters
@@ -63,8 +65,8 @@ def typical_rows(X: np.ndarray, labels: np.ndarray, groups: np.ndarray, n: int) 
     groups : ndarray of shape (K,)
         Groups that are asked for.
 
-    n : int
-        Rows to return of each group.
+    n : int or None
+        Rows to return of each group; all if None.
 
     Returns
     -------
