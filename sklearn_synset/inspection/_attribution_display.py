@@ -96,6 +96,10 @@ class AttributionDisplay:
     image_shape : tuple of int, default=None
         Shape in which these rows are pictures; None if they are none.
 
+    standard_errors : ndarray of shape (n_queries, n_groups), default=None
+        Standard errors of the effects, as of `attribute(..., return_std=True)`, drawn as whiskers
+        of the bars.
+
     retrained : ndarray of shape (n_seeds, n_queries, n_groups), default=None
         Effects really measured by training again, drawn over the bars with their deviation over
         seeds; NaN where it was not done.
@@ -163,6 +167,7 @@ class AttributionDisplay:
         query_rows=None,
         feature_names=None,
         image_shape=None,
+        standard_errors=None,
         retrained=None,
     ):
         self.attributions = attributions
@@ -176,6 +181,7 @@ class AttributionDisplay:
         self.query_rows = query_rows
         self.feature_names = feature_names
         self.image_shape = image_shape
+        self.standard_errors = standard_errors
         self.retrained = retrained
 
     def plot(self, ax=None, *, query=None, n_groups=10, cmap="cividis_r"):
@@ -304,8 +310,11 @@ class AttributionDisplay:
                 n_typical if shape else 1,
             )
             typical = [take(X_train, of_group) for of_group in rows]
+        has_errors = len(attributor.estimators_) > 1
+        effects = attributor.attribute(inputs, y, objective=objective, return_std=has_errors)
         display = cls(
-            attributor.attribute(inputs, y, objective=objective),
+            effects[0] if has_errors else effects,
+            standard_errors=effects[1] if has_errors else None,
             groups=attributor.groups_,
             queries=getattr(X, "index", None),
             quantity=quantity,
@@ -362,12 +371,17 @@ class AttributionDisplay:
         ax = new_axes("AttributionDisplay.plot", ax, 2.2 + 0.55 * len(shown))
         places = np.arange(len(shown))
         colors = np.where(effects[shown] >= 0, HELPS, HURTS)
-        self.bars_ = ax.barh(places, effects[shown], color=colors, height=0.65)
+        errors = None
+        if self.standard_errors is not None:
+            errors = np.asarray(self.standard_errors)[query, shown]
+        self.bars_ = ax.barh(places, effects[shown], xerr=errors, color=colors, height=0.65)
         self.shown_groups_ = shown
         ax.set_yticks(places, [self._group_text(group) for group in shown], fontsize=SMALL)
         ax.set_ylim(len(shown) - 0.5, -0.5)
         ax.axvline(0, color="black", linewidth=0.8)
         label = f"← pulls down    {effect_label(self.quantity, self.unit)}    holds up →"
+        if errors is not None:
+            label += "\nwhiskers of the bars: standard error over networks"
         if self.retrained is not None:
             label += f"\n{self._draw_retrained(ax, query, shown)}"
         ax.set_xlabel(label)

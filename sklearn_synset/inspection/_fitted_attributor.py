@@ -135,6 +135,44 @@ def objective_values(attributor: SynsetAttributor, X, y=None, objective=None) ->
     return attributor._online.objectives(X, target, function)
 
 
+def labels_without_own_group(attributor: SynsetAttributor, X, y, rows: np.ndarray) -> np.ndarray:
+    """Return the label that scores highest when the group that a row falls in is left out.
+
+    Parameters
+    ----------
+    attributor : SynsetAttributor
+        Fitted, on labels.
+
+    X : array-like of shape (n, n_features...)
+        Its inputs.
+
+    y : array-like of shape (n,)
+        Their given labels, which say what group they fall in.
+
+    rows : ndarray of shape (m,)
+        Positions of the rows that are asked for.
+
+    Returns
+    -------
+    labels : ndarray of shape (m,)
+        Of `classes_`.
+    """
+    X, given = (array[rows] for array in attributor._check_queries(X, y))
+    own = attributor._centres.assign(X, given)
+    online, classes = attributor._online, np.asarray(attributor.classes_)
+    function = attributor._objective(online.models[0])
+    displacements = online.without_each_group()
+    scores = np.empty((len(X), len(classes)))
+    for group in np.unique(own):
+        repeated = np.repeat(X[own == group], len(classes), axis=0)
+        codes = np.tile(np.arange(len(classes)), np.sum(own == group))
+        without = [displacement[[group]] for displacement in displacements]
+        values = online.objectives(repeated, codes, function)
+        values = values - online.effects(without, repeated, codes, function)[:, 0]
+        scores[own == group] = values.reshape(-1, len(classes))
+    return classes[scores.argmax(1)]
+
+
 def names_of_inputs(estimator: object, X=None):
     """Return the names of the features that the attributor sees, as far as they are known.
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from sklearn_synset.inspection._contact_sheet import draw_tile, prepare_sheet, sheet_height, write
 from sklearn_synset.inspection._fitted_attributor import (
+    labels_without_own_group,
     predictions,
     quantity_and_unit,
     unwrapped,
@@ -50,6 +51,9 @@ class MislabelDisplay:
 
     given, suggested : array-like of shape (n_shown,)
         Given and suggested labels or values.
+
+    suggestion : str, default="suggested"
+        What the suggested labels or values are called.
 
     names : array-like of shape (n_shown,), default=None
         What the rows are called; 0, 1, … if None.
@@ -98,10 +102,10 @@ class MislabelDisplay:
     >>> import numpy as np
     >>> from sklearn_synset.inspection import MislabelDisplay
     >>> display = MislabelDisplay(
-    ...     np.eye(2), [-3.2, -0.5], given=["cat", "dog"], suggested=["dog", "dog"]
+    ...     np.eye(2), np.array([-3, -1]), given=["cat", "dog"], suggested=["dog", "dog"]
     ... ).plot()
-    >>> [bar.get_width() for bar in display.bars_]
-    [-3.2, -0.5]
+    >>> [int(bar.get_width()) for bar in display.bars_]
+    [-3, -1]
     """
 
     def __init__(
@@ -111,6 +115,7 @@ class MislabelDisplay:
         *,
         given,
         suggested,
+        suggestion="suggested",
         names=None,
         quantity="log-odds",
         unit="nats",
@@ -122,6 +127,7 @@ class MislabelDisplay:
         self.scores = scores
         self.given = given
         self.suggested = suggested
+        self.suggestion = suggestion
         self.names = names
         self.quantity = quantity
         self.unit = unit
@@ -202,29 +208,34 @@ class MislabelDisplay:
         Returns
         -------
         display : MislabelDisplay
-            Drawn. The suggested label is the one that the row scores highest with; for a
-            regression it is the predicted value.
+            Drawn. The suggested label is the likeliest one without the row's own group, the
+            predicted value for a regression.
         """
         check_matplotlib(f"{cls.__name__}.from_estimator")
         attributor, to_inputs = unwrapped(estimator)
-        inputs, y = np.asarray(to_inputs(X)), np.asarray(y)
+        inputs, y = to_inputs(X), np.asarray(y)
         scores = attributor.score_samples(inputs, y)
         lowest = np.argsort(scores, kind="stable")[:n_rows]
         objective = "loss" if _is_prediction(attributor) else None
         quantity, unit = quantity_and_unit(attributor, objective, unit)
+        suggest = _predicted if attributor.classes_ is None else labels_without_own_group
         shape = picture_shape(X, attributor.input_shape, image_shape)
         names = getattr(X, "index", np.arange(len(scores)))
-        columns = take(X, np.arange(len(scores))) if shape is None else None
+        features = None
+        if shape is None:
+            columns = take(X, np.arange(len(scores)))
+            features = _unusual_features(columns, y, lowest, attributor.classes_)
         return cls(
             take(X, lowest),
             scores[lowest],
             given=y[lowest],
-            suggested=_suggestions(attributor, inputs[lowest]),
+            suggested=suggest(attributor, inputs, y, lowest),
+            suggestion="predicted" if attributor.classes_ is None else "suggested",
             names=np.asarray(names)[lowest],
             quantity=quantity,
             unit=unit,
             feature_names=None if shape else names_of_features(X, X.shape[1], feature_names),
-            features=None if shape else _unusual_features(columns, y, lowest, attributor.classes_),
+            features=features,
             image_shape=shape,
         ).plot(ax)
 
@@ -233,7 +244,8 @@ class MislabelDisplay:
 
     def _score_label(self) -> str:
         suffix = f" ({self.unit})" if self.unit else ""
-        return f"{self.quantity} of what is given{suffix}"
+        of = "" if self.suggestion == "predicted" else " of the given label"
+        return f"{self.quantity}{of}{suffix}"
 
     def _plot_sheet(self, ax):
         n_columns = min(_N_COLUMNS, max(len(self.rows), 4))
@@ -252,33 +264,36 @@ class MislabelDisplay:
         self.captions_ = [
             write(ax, self._caption(row), x + 0.5, y + 1.03) for row, (x, y) in enumerate(corners)
         ]
-        heading = "given label → suggested label\n"
-        heading += f"row: {self._score_label()}, without the row's own group"
+        heading = f"given → {self.suggestion}\n"
+        heading += f"row: {self._score_label()} without the row's own group"
         write(ax, heading, (_STEP - 1) / 2, _TOP - 0.08, ha="left", va="bottom")
         return ax
 
     def _caption(self, row: int) -> str:
-        given, suggested = (shortened(text_of(each[row]), 9) for each in self._labels())
+        given, suggested = (
+            shortened(text_of(each[row]), 9) for each in (self.given, self.suggested)
+        )
         return f"{given} → {suggested}\n{self._name(row, 9)}: {signed(self.scores[row])}"
-
-    def _labels(self):
-        return self.given, self.suggested
 
     def _plot_bars(self, ax):
         rows, scores = np.asarray(self.rows), np.asarray(self.scores)
         places = np.arange(len(rows))
-        ax = new_axes("MislabelDisplay.plot", ax, 1.8 + 0.28 * len(rows))
+        ax = new_axes("MislabelDisplay.plot", ax, max(3.2, 1.8 + 0.28 * len(rows)))
         self.bars_ = ax.barh(places, scores, color=HURTS, height=0.65)
         ax.axvline(0, color="black", linewidth=0.8)
-        ax.set_yticks(places, [self._name(row, 18) for row in places], fontsize=SMALL)
+        ax.set_yticks(places, [self._name(row, 18) for row in range(len(rows))], fontsize=SMALL)
         ax.set(ylim=(len(rows) - 0.5, -0.5), ylabel="row, the most suspicious first")
-        ax.set_xlabel(f"{self._score_label()},\nwithout the row's own group")
+        ax.set_xlabel(f"{self._score_label()}\nwithout the row's own group")
         features = np.arange(rows[0].size)[:_N_FEATURES] if self.features is None else self.features
         names = names_of_features(None, rows[0].size, self.feature_names)
         self.table_, _ = draw_columns(
             ax,
-            ["given", "suggested", *(names[feature] for feature in features)],
-            [*map(list, self._labels()), *(list(rows[:, feature]) for feature in features)],
+            ["given", self.suggestion, *(names[feature] for feature in features)],
+            [
+                list(self.given),
+                list(self.suggested),
+                *(list(rows[:, feature]) for feature in features),
+            ],
             0.0,
         )
         return ax
@@ -288,15 +303,8 @@ def _is_prediction(attributor) -> bool:
     return attributor.classes_ is None and attributor.objective in ("auto", "prediction")
 
 
-def _suggestions(attributor, inputs: np.ndarray) -> np.ndarray:
-    """Return the label that each row scores highest with, or its predicted value."""
-    if attributor.classes_ is None:
-        return predictions(attributor, inputs)
-    n_classes = len(attributor.classes_)
-    scores = attributor.score_samples(
-        np.repeat(inputs, n_classes, axis=0), np.tile(attributor.classes_, len(inputs))
-    )
-    return attributor.classes_[scores.reshape(-1, n_classes).argmax(1)]
+def _predicted(attributor, X, y, rows) -> np.ndarray:
+    return predictions(attributor, X)[rows]
 
 
 def _unusual_features(X: np.ndarray, y: np.ndarray, shown: np.ndarray, classes) -> np.ndarray:

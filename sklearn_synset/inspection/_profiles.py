@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import cycle
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,6 +28,27 @@ _STYLES = [
 ]
 _ROOM = 0.3  # between panels, over their height
 _MOST_MARKERS = 60
+LONGEST_NAME = 24  # of a feature, in characters
+
+
+def profiles_height(n_panels: int, names: list[str]) -> float:
+    """Return the height of a figure with room for the panels and the names below them.
+
+    Parameters
+    ----------
+    n_panels : int
+        Number of panels.
+
+    names : list of str
+        Of the features.
+
+    Returns
+    -------
+    height : float
+        In inches.
+    """
+    longest = min(max(map(len, names)), LONGEST_NAME)
+    return 1.2 + 1.5 * n_panels + 0.08 * longest
 
 
 def draw_profiles(
@@ -72,7 +93,8 @@ def draw_profiles(
     """
     ax.set_axis_off()
     height = 1 / (len(real) + _ROOM * (len(real) - 1))
-    panels, real_lines, synset_lines = [], [], []
+    panels: list[Axes] = []
+    real_lines, synset_lines = [], []
     for k, title in enumerate(titles):
         bottom = 1 - height - k * height * (1 + _ROOM)
         panel = ax.inset_axes((0, bottom, 1, height), sharex=panels[0] if panels else None)
@@ -83,18 +105,19 @@ def draw_profiles(
         panel.tick_params(labelsize=SMALL, labelbottom=False)
         panel.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=SMALL, frameon=False)
         panels.append(panel)
-    names = [shortened(name, 24) for name in names]
+    names = [shortened(name, LONGEST_NAME) for name in names]
     is_narrow = max(map(len, names)) * len(names) > 70
     panels[-1].tick_params(labelbottom=True)
     set_thinned_ticks(
         panels[-1].xaxis, names, 40 if is_narrow else 70, rotation=90 if is_narrow else 0
     )
     ax.annotate(
-        "standard deviations from the mean of the training rows",
-        *((0, 0.5), (-36, 0), "axes fraction", "offset points"),
+        "standard deviations from\nthe mean of the training rows",
+        *((0, 0.5), (-28, 0), "axes fraction", "offset points"),
         rotation=90,
         ha="right",
         va="center",
+        multialignment="center",
         fontsize=SMALL,
         annotation_clip=False,
     )
@@ -109,7 +132,7 @@ def draw_profiles(
 
 
 def _draw_real(panel: Axes, rows: np.ndarray) -> list:
-    style = {"color": MUTED, "linewidth": 0.6, "alpha": 0.6, "zorder": 2}
+    style: dict[str, Any] = {"color": MUTED, "linewidth": 0.6, "alpha": 0.6, "zorder": 2}
     lines = panel.plot(rows.T, **style) if len(rows) else []
     if lines:
         lines[0].set_label("real rows")
@@ -117,7 +140,9 @@ def _draw_real(panel: Axes, rows: np.ndarray) -> list:
 
 
 def _draw_synset(panel: Axes, rows: np.ndarray, labels: list[str]) -> list:
-    marker = {"markersize": 3.5} if rows.shape[1] <= _MOST_MARKERS else {"marker": None}
+    marker: dict[str, Any] = (
+        {"markersize": 3.5} if rows.shape[1] <= _MOST_MARKERS else {"marker": None}
+    )
     return [
         panel.plot(row, label=label, linewidth=1.3, zorder=3, **{**style, **marker})[0]
         for row, label, style in zip(rows, labels, cycle(_STYLES), strict=False)

@@ -18,7 +18,7 @@ from sklearn_synset.inspection._plotting import (
     shortened,
     wrapped,
 )
-from sklearn_synset.inspection._profiles import draw_profiles
+from sklearn_synset.inspection._profiles import draw_profiles, profiles_height
 from sklearn_synset.inspection._shown_rows import (
     as_pictures,
     names_of_features,
@@ -154,8 +154,7 @@ class SynsetDisplay:
         self.real_images_ = self.synset_images_ = self.captions_ = None
         self.panels_ = self.real_lines_ = self.synset_lines_ = None
         if self.image_shape is None:
-            ax = new_axes("SynsetDisplay.plot", ax, 1.3 + 1.5 * len(self.groups))
-            self._plot_profiles(ax)
+            ax = self._plot_profiles(ax)
         else:
             ax = self._plot_pictures(ax)
         self.ax_, self.figure_ = ax, ax.figure
@@ -261,15 +260,18 @@ class SynsetDisplay:
         mean = every.mean(0) if self.mean is None else np.asarray(self.mean)
         scale = every.std(0) if self.scale is None else np.asarray(self.scale)
         scale = np.where(scale > 0, scale, 1.0)
+        names = names_of_features(None, len(mean), self.feature_names)
+        ax = new_axes("SynsetDisplay.plot", ax, profiles_height(len(rows), names))
         self.panels_, self.real_lines_, self.synset_lines_ = draw_profiles(
             ax,
             [(each - mean) / scale for each in real],
             [(each - mean) / scale for each in rows],
             titles=[self._group_text(k, ": ") for k in range(len(rows))],
             labels=[self._captions(k, 12) for k in range(len(rows))],
-            names=names_of_features(None, len(mean), self.feature_names),
+            names=names,
             heading=f"synset rows: {self._legend()}",
         )
+        return ax
 
     def _legend(self) -> str:
         taught = "value" if self.classes is None else "likeliest class (probability)"
@@ -328,7 +330,7 @@ def _positions(known: np.ndarray, groups, n_groups: int) -> np.ndarray:
     groups = np.atleast_1d(np.asarray(groups))
     unknown = np.setdiff1d(groups, known)
     if len(unknown):
-        raise ValueError(f"groups holds {list(unknown)}, which are not in groups_.")
+        raise ValueError(f"groups holds {unknown.tolist()}, which are not in groups_.")
     return np.searchsorted(known, groups)
 
 

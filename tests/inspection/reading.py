@@ -7,21 +7,31 @@ from matplotlib.text import Text
 TOLERANCE = 1.0  # pixels that boxes of texts may share
 
 
+def axes_of(figure):
+    return figure.findobj(lambda artist: hasattr(artist, "xaxis"))
+
+
+def tick_labels(axis):
+    """Return the labels of ticks inside the limits."""
+    low, high = sorted(axis.get_view_interval())
+    rounding = 1e-9 * (high - low)
+    ticks = [
+        tick
+        for tick in axis.get_major_ticks()
+        if low - rounding <= tick.get_loc() <= high + rounding
+    ]
+    return [label for tick in ticks for label in (tick.label1, tick.label2)]
+
+
 def written_texts(figure):
     """Return what is drawn of the figure's texts."""
-    on_axes = set()
-    drawn = []
-    for ax in figure.findobj(lambda artist: hasattr(artist, "xaxis") and artist.axison):
+    drawn, elsewhere = [], set()
+    for ax in axes_of(figure):
         for axis in (ax.xaxis, ax.yaxis):
-            low, high = sorted(axis.get_view_interval())
-            rounding = 1e-9 * (high - low)
-            ticks = zip(axis.get_majorticklocs(), axis.get_majorticklabels(), strict=True)
-            drawn += [label for at, label in ticks if low - rounding <= at <= high + rounding]
-    for ax in figure.findobj(lambda artist: hasattr(artist, "xaxis")):
-        for axis in (ax.xaxis, ax.yaxis):
-            on_axes |= {*axis.get_majorticklabels(), *axis.get_minorticklabels()}
-            on_axes |= set() if ax.axison else {axis.label, axis.offsetText}
-    drawn += [text for text in figure.findobj(Text) if text not in on_axes]
+            elsewhere |= set(axis.findobj(Text))
+            if ax.axison:
+                drawn += [*tick_labels(axis), axis.label, axis.offsetText]
+    drawn += [text for text in figure.findobj(Text) if text not in elsewhere]
     return [text for text in dict.fromkeys(drawn) if text.get_text() and text.get_visible()]
 
 

@@ -246,3 +246,17 @@ def test_notes_say_how_large_groups_are_and_what_they_hold(digits):
     assert named[0] == f"{first.sum()} rows of {digits.y[first][0]}"
     mixed = np.where(np.cumsum(first) == 1, 99, digits.y)
     assert f"{first.sum()} rows, " in notes_on_groups(digits.attributor, mixed)[0]
+
+
+def test_several_networks_give_whiskers(wine):
+    X = StandardScaler().fit_transform(wine.X)
+    attributor = SynsetAttributor(n_groups=4, n_models=2, **OPTIONS)
+    fitted(attributor, X, wine.y, X, wine.y)
+    display = AttributionDisplay.from_estimator(attributor, X[:2], query=1)
+    effects, errors = attributor.attribute(X[:2], return_std=True)
+    np.testing.assert_array_equal(display.attributions, effects)
+    whiskers = display.bars_.errorbar[2][0].get_segments()
+    lengths = [0.5 * np.ptp(segment[:, 0]) for segment in whiskers]
+    np.testing.assert_allclose(lengths, errors[1, display.shown_groups_])
+    assert "standard error over networks" in display.ax_.get_xlabel()
+    assert_readable(display.figure_)
