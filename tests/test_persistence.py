@@ -296,38 +296,58 @@ def test_a_solver_has_to_be_given_again(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "estimator", "error", "message"),
+    ("name", "build", "error", "message"),
     [
-        ("module", None, ValueError, r"saved with a torch.nn.Module as its estimator; got None"),
-        ("module", "mlp", TypeError, "estimator must be None or a torch.nn.Module or a skorch net"),
-        ("none", nn.Linear(4, 3), ValueError, "saved with None as its estimator; got Linear"),
-        ("net", nn.Linear(4, 3), ValueError, "saved with a skorch net as its estimator"),
-        ("module", nn.Linear(4, 3), ValueError, r"its parameters, weight is \(3, 4\).*was missing"),
-        ("module", mlp(n_hidden=6), ValueError, r"0.weight is \(6, 4\), and was \(5, 4\)"),
         (
             "module",
-            nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3)),
+            lambda: None,
+            ValueError,
+            r"saved with a torch.nn.Module as its estimator; got None",
+        ),
+        (
+            "module",
+            lambda: "mlp",
+            TypeError,
+            "estimator must be None or a torch.nn.Module or a skorch net",
+        ),
+        (
+            "none",
+            lambda: nn.Linear(4, 3),
+            ValueError,
+            "saved with None as its estimator; got Linear",
+        ),
+        ("net", lambda: nn.Linear(4, 3), ValueError, "saved with a skorch net as its estimator"),
+        (
+            "module",
+            lambda: nn.Linear(4, 3),
+            ValueError,
+            r"its parameters, weight is \(3, 4\).*was missing",
+        ),
+        ("module", lambda: mlp(n_hidden=6), ValueError, r"0.weight is \(6, 4\), and was \(5, 4\)"),
+        (
+            "module",
+            lambda: nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3)),
             ValueError,
             "its outputs on the synset are others",
         ),
         (
             "module",
-            nn.Sequential(nn.LazyLinear(5), nn.Tanh(), nn.Linear(5, 3)),
+            lambda: nn.Sequential(nn.LazyLinear(5), nn.Tanh(), nn.Linear(5, 3)),
             ValueError,
             r"0.weight is not initialised, and was \(5, 4\)",
         ),
         (
             "module",
-            nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3), nn.BatchNorm1d(3)),
+            lambda: nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3), nn.BatchNorm1d(3)),
             ValueError,
             "3.weight is .*, and was missing",
         ),
     ],
 )
-def test_another_network_is_refused(fitted, tmp_path, name, estimator, error, message):
+def test_another_network_is_refused(fitted, tmp_path, name, build, error, message):
     fitted(name).save(tmp_path / "file")
     with pytest.raises(error, match=message):
-        SynsetAttributor.load(tmp_path / "file", estimator)
+        SynsetAttributor.load(tmp_path / "file", build())
 
 
 def test_nothing_is_saved_before_fit(tmp_path):
