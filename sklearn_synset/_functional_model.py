@@ -2,14 +2,19 @@
 
 import copy
 import math
-from dataclasses import dataclass
+import threading
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch.func import functional_call
 
 from sklearn_synset._module_checks import check_output, output_width, probe, trainable_parameters
-from sklearn_synset._torch_interop import resolve_device
+from sklearn_synset._torch_interop import as_tensor, plain_attention, resolve_device
+from sklearn_synset._transform_checks import check_transforms
+
+_HALF = (torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +58,13 @@ class FunctionalModel:
 
     input_shape : tuple of int, default=None
         Shape that flat rows are given for the module.
+
+    is_attention_plain : bool, default=False
+        Whether attention is computed without fused kernels, which lack second derivatives.
+
+    Notes
+    -----
+    Threads take turns: while the module runs on other weights, these are inside it.
     """
 
     module: torch.nn.Module
@@ -66,6 +78,17 @@ class FunctionalModel:
     link: str = "identity"
     output_order: tuple[int, ...] | None = None
     input_shape: tuple[int, ...] | None = None
+    is_attention_plain: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_turn", threading.RLock())
+
+    def __getstate__(self) -> dict:
+        return {name: value for name, value in vars(self).items() if name != "_turn"}
+
+    def __setstate__(self, state: dict) -> None:
+        vars(self).update(state)
+        self.__post_init__()
 
     def __call__(self, theta: torch.Tensor, X: torch.Tensor) -> torch.Tensor:
         r"""Evaluate the network; differentiable, and fit for `vmap` over either argument.
@@ -85,7 +108,9 @@ class FunctionalModel:
         """
         is_flat = self.input_shape is not None and X.ndim == 2
         rows = X.reshape(len(X), *self.input_shape) if is_flat else X  # type: ignore[misc]
-        output = functional_call(self.module, self.unflatten(theta), (rows,))
+        attention = plain_attention() if self.is_attention_plain else nullcontext()
+        with self._turn, attention:  # type: ignore[attr-defined]
+            output = functional_call(self.module, self.unflatten(theta), (rows,))
         output = linked(output.reshape(len(X), -1), self.link)
         return output if self.output_order is None else output[:, list(self.output_order)]
 
@@ -180,7 +205,8 @@ def freeze(
         Where to compute; where the module is if None.
 
     dtype : torch.dtype, default=None
-        What to compute in; the dtype of the first trainable parameter if None.
+        What to compute in; the dtype of the first trainable parameter if None, and float32 in the
+        place of half precision.
 
     Returns
     -------
@@ -194,11 +220,14 @@ def freeze(
 
     ValueError
         If the weights are not finite, none is trainable, the module cannot take the rows, its
-        output is of another width, or a row's output depends on the rest of its batch.
+        output is of another width, a row's output depends on the rest of its batch, or it cannot
+        be differentiated twice.
     """
     trainable = trainable_parameters(module)
     own = copy_module(module).eval().requires_grad_(False)
-    own.to(device=resolve_device(device, module), dtype=dtype or trainable[0][1].dtype)
+    dtype = dtype or trainable[0][1].dtype
+    dtype = torch.float32 if dtype in _HALF else dtype
+    own.to(device=resolve_device(device, module), dtype=dtype)
     own_parameters = dict(own.named_parameters())
     theta = torch.cat([own_parameters[name].detach().flatten() for name, _ in trainable])
     output = probe(own, X, input_shape=input_shape, dtype=theta.dtype, device=theta.device)
@@ -206,7 +235,7 @@ def freeze(
         is_single = loss == "cross_entropy" and n_outputs == 2 and output_width(output) == 1
         link = "single_logit" if is_single else "identity"
     check_output(output, n_outputs, loss, link)
-    return FunctionalModel(
+    model = FunctionalModel(
         module=own,
         theta=theta,
         names=tuple(name for name, _ in trainable),
@@ -219,6 +248,21 @@ def freeze(
         output_order=output_order,
         input_shape=input_shape,
     )
+    return _differentiable(model, as_tensor(X[[0, -1]], dtype=model.dtype, device=model.device))
+
+
+def _differentiable(model: FunctionalModel, X: torch.Tensor) -> FunctionalModel:
+    """Return the model, with plain attention if it cannot be differentiated otherwise."""
+    try:
+        check_transforms(model, model.theta, X)
+        return model
+    except ValueError as error:
+        plain = replace(model, is_attention_plain=True)
+        try:
+            check_transforms(plain, plain.theta, X)
+        except ValueError:
+            raise error from error.__cause__
+        return plain
 
 
 def copy_module(module: torch.nn.Module) -> torch.nn.Module:

@@ -38,16 +38,23 @@ def probe(
     output : Tensor of shape (2,) or (2, width)
         What the module returned.
     """
+    if np.abs(X).max() > torch.finfo(dtype).max:
+        raise ValueError(
+            f"X holds values up to {np.abs(X).max():.2g}, more than the network's {dtype} can hold."
+        )
     shaped = reshape_rows(X[[0, -1]], input_shape)
     rows = as_tensor(shaped, dtype=dtype, device=device)
+    given = rows.clone()
     with keep_global_state(seed=0), torch.no_grad():
         try:
-            output, repeated = module(rows), module(rows[[0, 0]])
+            output, repeated = module(given), module(rows[[0, 0]])
         except Exception as error:
             raise ValueError(
                 f"The module cannot take rows of shape {tuple(rows.shape)} and {dtype}, with "
                 f"input_shape={input_shape}. It says: {error}"
             ) from error
+    if not torch.equal(given, rows):
+        raise ValueError("The module changes its input in place; let it work on a copy.")
     _check_tensor(output)
     first, tolerance = output[0], torch.finfo(output.dtype).eps ** 0.5
     # NaN belongs to another check.
@@ -82,6 +89,8 @@ def reshape_rows(X: np.ndarray, input_shape: tuple[int, ...] | None) -> np.ndarr
     """
     if input_shape is None or X.ndim > 2:
         return X
+    if not all(isinstance(size, (int, np.integer)) and size > 0 for size in input_shape):
+        raise ValueError(f"input_shape must hold positive integers, got {tuple(input_shape)}.")
     if math.prod(input_shape) != X.shape[1]:
         raise ValueError(
             f"input_shape={tuple(input_shape)} holds {math.prod(input_shape)} values, but a row "
@@ -108,7 +117,12 @@ def trainable_parameters(module: torch.nn.Module) -> list[tuple[str, torch.nn.Pa
     ValueError
         If a layer needs the statistics of the batch, a parameter is not initialised or not
         finite, or none requires a gradient.
+
+    TypeError
+        If it is TorchScript, which `torch.func` cannot call.
     """
+    if isinstance(module, torch.jit.ScriptModule):
+        raise TypeError("The module is TorchScript; pass the torch.nn.Module that it was made of.")
     batch_norms = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d, torch.nn.BatchNorm3d)
     for name, part in module.named_modules():
         if isinstance(part, batch_norms) and part.running_mean is None:
@@ -119,6 +133,8 @@ def trainable_parameters(module: torch.nn.Module) -> list[tuple[str, torch.nn.Pa
     for name, parameter in module.named_parameters():
         if is_lazy(parameter):
             raise ValueError(f"The module's {name} is not initialised; run the module once.")
+        if parameter.is_meta:
+            raise ValueError(f"The module's {name} is on the meta device, which holds no weights.")
         if not parameter.isfinite().all():
             raise ValueError(f"The module's {name} holds NaN or infinity.")
     trainable = [(name, p) for name, p in module.named_parameters() if p.requires_grad]

@@ -9,11 +9,18 @@ import torch
 from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import Bunch, check_random_state, column_or_1d
+from sklearn.utils import Bunch, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 from skorch import NeuralNet
 
+from sklearn_synset._input_checks import (
+    check_groups,
+    check_range,
+    check_row_shape,
+    refuse_masked,
+    unknown_labels,
+)
 from sklearn_synset._offline._anchors import TrainingRows
 from sklearn_synset._offline._data_partition import auto_n_groups, class_wise_kmeans
 from sklearn_synset._offline._offline_stage import Distillation, run_offline_stage
@@ -24,7 +31,7 @@ from sklearn_synset._online._online_stage import encoded_labels, run_online_stag
 from sklearn_synset._online._standard_error import standard_error
 from sklearn_synset._persistence import load_attributor, save_attributor
 from sklearn_synset._synset import one_hot_targets
-from sklearn_synset._target import encode_target, read_target
+from sklearn_synset._target import encode_target, n_outputs, read_target
 from sklearn_synset._torch_interop import (
     as_array,
     as_tensor,
@@ -343,12 +350,17 @@ class SynsetAttributor(TransformerMixin, BaseEstimator):
         ConvergenceWarning
             If the predicted effects agree badly with those measured on real rows.
         """
+        refuse_masked(X, "X")
+        refuse_masked(y, "y")
         X, y = validate_data(self, X, y, dtype=_FLOATS, allow_nd=True, multi_output=True)
+        check_range(X)
         with keep_global_state():
             random_state = check_random_state(self.random_state)
             classes, target = read_target(y, self.estimator)
             resolve_objective(
-                self.objective, "squared_error" if classes is None else "cross_entropy"
+                self.objective,
+                "squared_error" if classes is None else "cross_entropy",
+                n_outputs=n_outputs(classes, target),
             )
             group_labels = self._partition(X, target, classes, groups, random_state)
             groups, codes = np.unique(group_labels, return_inverse=True)
@@ -508,9 +520,11 @@ class SynsetAttributor(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         groups = np.atleast_1d(np.asarray(groups))
-        unknown = np.setdiff1d(groups, self.groups_)
-        if len(unknown):
-            raise ValueError(f"groups holds {list(unknown)}, which are not in groups_.")
+        if groups.ndim > 1:
+            raise ValueError(f"groups should be a 1d array, got an array of shape {groups.shape}.")
+        unknown = unknown_labels(groups, self.groups_)
+        if unknown:
+            raise ValueError(f"groups holds {unknown}, which are not in groups_.")
         group_size = self._online.synset.group_size
         kept = group_size.new_ones(1, len(group_size))
         kept[0, np.searchsorted(self.groups_, groups)] = 0
@@ -612,11 +626,7 @@ class SynsetAttributor(TransformerMixin, BaseEstimator):
     def _partition(self, X, target, classes, groups, random_state):
         """Return the label of each row's group."""
         if groups is not None:
-            groups = column_or_1d(groups)
-            check_consistent_length(X, groups)
-            if groups.dtype.kind == "f" and not np.isfinite(groups).all():
-                raise ValueError("groups holds NaN or infinity.")
-            return groups
+            return check_groups(groups, X)
         n_classes = 1 if classes is None else len(classes)
         n_groups = self.n_groups
         if n_groups == "auto":
@@ -674,13 +684,19 @@ class SynsetAttributor(TransformerMixin, BaseEstimator):
 
     def _objective(self, model, objective=None):
         name = self.objective if objective is None else objective
-        return resolve_objective(name, model.loss, loss_scale=model.loss_scale)
+        return resolve_objective(
+            name, model.loss, loss_scale=model.loss_scale, n_outputs=model.n_outputs
+        )
 
     def _check_queries(self, X, y):
         """Return the validated queries, and the codes of their labels or their values."""
         check_is_fitted(self)
+        refuse_masked(X, "X")
         X = validate_data(self, X, dtype=_FLOATS, allow_nd=True, reset=False)
-        return X, self._online.predictions(X) if y is None else encode_target(y, self.classes_, X)
+        check_row_shape(X, self._online.synset.X.shape[1:])
+        if y is None:
+            return X, self._online.predictions(X)
+        return X, encode_target(y, self.classes_, X, self._online.models[0].n_outputs)
 
     def _probed_effects(self, X, y=None):
         """Return what `score` compares: effects (n_queries, n_probes), predicted and measured."""

@@ -8,6 +8,13 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import check_consistent_length
 from skorch import NeuralNet, NeuralNetClassifier, NeuralNetRegressor
 
+from sklearn_synset._input_checks import (
+    refuse_masked,
+    refuse_missing,
+    sorted_labels,
+    unknown_labels,
+)
+
 _MAX_CLASSES_OF_FLOATS = 20
 
 
@@ -35,12 +42,15 @@ def read_target(y: np.ndarray, estimator: object) -> tuple[np.ndarray | None, np
         dtype = y.dtype if y.dtype.kind == "f" else np.float64
         return None, check_array(y, dtype=dtype, ensure_2d=False, input_name="y")
     y = column_or_1d(y, warn=True)
+    refuse_missing(y, "y")
+    classes, codes = sorted_labels(y, "y")
     check_classification_targets(y)
-    classes, codes = np.unique(y, return_inverse=True)
     return classes, codes
 
 
-def encode_target(y: np.ndarray, classes: np.ndarray | None, X: np.ndarray) -> np.ndarray:
+def encode_target(
+    y: np.ndarray, classes: np.ndarray | None, X: np.ndarray, n_outputs: int
+) -> np.ndarray:
     """Encode the labels or values of queries.
 
     Parameters
@@ -54,6 +64,9 @@ def encode_target(y: np.ndarray, classes: np.ndarray | None, X: np.ndarray) -> n
     X : ndarray of shape (q, d...)
         The queries.
 
+    n_outputs : int
+        Number of targets in regression.
+
     Returns
     -------
     target : ndarray of shape (q,) or (q, t)
@@ -62,17 +75,29 @@ def encode_target(y: np.ndarray, classes: np.ndarray | None, X: np.ndarray) -> n
     Raises
     ------
     ValueError
-        If there is not one for each query, one is missing or infinite, or a label is unknown.
+        If there is not one for each query, one is missing or infinite, a label is unknown, or
+        there are more or fewer targets than in `fit`.
     """
+    refuse_masked(y, "y")
     y = np.asarray(check_array(y, dtype=None, ensure_2d=False, input_name="y"))
     check_consistent_length(X, y)
     if classes is None:
+        n_targets = 1 if y.ndim == 1 else y.shape[1]
+        if n_targets != n_outputs:
+            raise ValueError(f"y has {n_targets} targets, but there were {n_outputs} in fit.")
         return y.astype(X.dtype)
     y = column_or_1d(y)
-    unseen = np.setdiff1d(y, classes)
-    if len(unseen):
-        raise ValueError(f"y holds labels that were not seen in fit: {list(unseen)}.")
+    unseen = unknown_labels(y, classes)
+    if unseen:
+        raise ValueError(f"y holds labels that were not seen in fit: {unseen}.")
     return np.searchsorted(classes, y)
+
+
+def n_outputs(classes: np.ndarray | None, target: np.ndarray) -> int:
+    """Return the number of classes, or of targets of values (n,) or (n, t)."""
+    if classes is not None:
+        return len(classes)
+    return 1 if target.ndim == 1 else target.shape[1]
 
 
 def is_classification(y: np.ndarray, estimator: object) -> bool:
@@ -107,7 +132,8 @@ def is_classification(y: np.ndarray, estimator: object) -> bool:
         return not _is_squared_error(estimator.criterion)
     if y.dtype.kind != "f":
         return True
-    is_discrete = type_of_target(y, input_name="y") in ("binary", "multiclass")
+    with np.errstate(invalid="ignore"):  # large values are compared with their integers
+        is_discrete = type_of_target(y, input_name="y") in ("binary", "multiclass")
     return is_discrete and len(np.unique(y)) <= _MAX_CLASSES_OF_FLOATS
 
 

@@ -1,6 +1,7 @@
 """Between numpy and torch: arrays, devices, random generators, and the global state of both."""
 
 import random
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -8,6 +9,7 @@ import numpy as np
 import torch
 
 _SMALL_OPERATION = 1e9
+_ATTENTION_TURN = threading.RLock()
 
 
 def as_tensor(
@@ -132,9 +134,58 @@ def resolve_device(
     device(type='meta')
     """
     if device is not None:
-        return torch.device(device)
+        return check_device(device)
     parameter = None if module is None else next(module.parameters(), None)
     return torch.device("cpu") if parameter is None else parameter.device
+
+
+def check_device(device: torch.device | str) -> torch.device:
+    """Return a device that tensors can be put on.
+
+    Parameters
+    ----------
+    device : torch.device or str
+        The device that was asked for.
+
+    Returns
+    -------
+    device : torch.device
+        The same.
+
+    Raises
+    ------
+    ValueError
+        If there is no such device, or it holds no values.
+    """
+    try:
+        float(torch.zeros((), device=device))
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(f"device={str(device)!r} cannot be used: {error}") from error
+    return torch.device(device)
+
+
+@contextmanager
+def plain_attention() -> Iterator[None]:
+    """Compute attention without fused kernels, which have no second derivatives.
+
+    Yields
+    ------
+    None
+
+    Notes
+    -----
+    torch has one switch for all threads: they take turns here, so that each finds it as it was.
+    """
+    with _ATTENTION_TURN:
+        flash = torch.backends.cuda.flash_sdp_enabled()
+        efficient = torch.backends.cuda.mem_efficient_sdp_enabled()
+        try:
+            torch.backends.cuda.enable_flash_sdp(False)
+            torch.backends.cuda.enable_mem_efficient_sdp(False)
+            yield
+        finally:
+            torch.backends.cuda.enable_flash_sdp(flash)
+            torch.backends.cuda.enable_mem_efficient_sdp(efficient)
 
 
 @contextmanager

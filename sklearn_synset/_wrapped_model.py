@@ -21,7 +21,14 @@ from sklearn_synset._skorch_net import (
     read_criterion,
     read_weight_decay,
 )
-from sklearn_synset._torch_interop import as_array, as_tensor, draw_seed, resolve_device
+from sklearn_synset._target import n_outputs
+from sklearn_synset._torch_interop import (
+    as_array,
+    as_tensor,
+    check_device,
+    draw_seed,
+    resolve_device,
+)
 
 __all__ = ["FunctionalModel", "restore", "wrap"]
 
@@ -43,9 +50,7 @@ class _Training:
     @property
     def n_outputs(self) -> int:
         """Number of classes, or of targets."""
-        if self.classes is not None:
-            return len(self.classes)
-        return 1 if self.y.ndim == 1 else self.y.shape[1]
+        return n_outputs(self.classes, self.y)
 
     @property
     def loss(self) -> str:
@@ -125,7 +130,7 @@ def wrap(
         criterion is not supported or does not fit `y`.
     """
     reshape_rows(X, input_shape)
-    device = None if device is None else torch.device(device)
+    device = None if device is None else check_device(device)
     training = _Training(X, y, classes, input_shape, weight_decay, device, dtype)
     inner = estimator.estimator if isinstance(estimator, FrozenEstimator) else estimator
     if isinstance(inner, torch.nn.Module):

@@ -98,7 +98,7 @@ def distil(
     Warns
     -----
     ConvergenceWarning
-        If the distance stops being finite.
+        If the distance stops being finite, or the synset can no longer be trained on.
     """
     if not max_iter:
         return Distilled([start])
@@ -113,7 +113,10 @@ def distil(
     n_iters = [n for n in np.diff(np.linspace(0, max_iter, _N_ROUNDS + 1).astype(int)) if n]
     for part, n_iter in enumerate(n_iters):
         if part:
-            plans = [plan(model, matching.result) for model in models]
+            try:
+                plans = [plan(model, matching.result) for model in models]
+            except FloatingPointError:
+                return _given_up(start, matching)
         for model, retraining, norm in zip(models, plans, norms, strict=True):
             anchors += draw_anchors(
                 model, matching.result, rows, retraining, norm, _ANCHORS_PER_ROUND, generator
@@ -122,16 +125,25 @@ def distil(
         matching.run(anchors, n_iter, generator, report)
         mean_distance = np.mean(matching.loss_curve[-n_iter:])
         if not np.isfinite(mean_distance):
-            warnings.warn(
-                "The distillation diverged, and the synset's starting rows are kept; lower "
-                "learning_rate.",
-                ConvergenceWarning,
-                stacklevel=2,
-            )
-            return Distilled([start], matching.loss_curve)
+            return _given_up(start, matching)
         if mean_distance < tol:
             break
+    if mean_distance > matching.loss_curve[0]:
+        try:
+            plans = [plan(model, matching.result) for model in models]
+        except FloatingPointError:
+            return _given_up(start, matching)
     return Distilled([start, matching.result], matching.loss_curve)
+
+
+def _given_up(start: Synset, matching: Matching) -> Distilled:
+    """Return the starting rows, with a warning."""
+    warnings.warn(
+        "The distillation diverged, and the synset's starting rows are kept; lower learning_rate.",
+        ConvergenceWarning,
+        stacklevel=3,
+    )
+    return Distilled([start], matching.loss_curve)
 
 
 def _norm(
@@ -144,13 +156,25 @@ def _norm(
     """Turn a name into a norm, for a network and the length of its retraining."""
     if distance != "energy":
         function = DISTANCES[distance] if isinstance(distance, str) else distance
-        return Norm(lambda gradients: gradients, function)
+        return Norm(lambda gradients: gradients, _scalar(function))
     start, end = rewound(model, retraining.rewind), model.theta
     # Directions that retraining has no time to follow are damped by one over that time.
     time = _MOMENTUM_GAIN * retraining.n_steps * retraining.step_size
     damping = model.weight_decay + retraining.damping + 1 / time
     norm = energy_norm(model, [start, (start + end) / 2, end], rows.X, damping, generator)
     return Norm(norm.whiten, squared_error)
+
+
+def _scalar(distance: Distance) -> Distance:
+    """Return the distance, with an error when it is no scalar."""
+
+    def checked(synset: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+        value = distance(synset, real)
+        if value.ndim:
+            raise ValueError(f"distance must return a scalar, got shape {tuple(value.shape)}.")
+        return value
+
+    return checked
 
 
 def _n_affordable(anchor: Anchor) -> int:

@@ -46,7 +46,7 @@ class RowBounds:
 def row_bounds(X: torch.Tensor, targets: torch.Tensor, model: FunctionalModel) -> RowBounds:
     """Read the box and the scales off the training rows (n, d...) and targets (n, C)."""
     is_probability = model.loss == "cross_entropy"
-    spread = 1.0 if is_probability else float(targets.std(correction=0))
+    spread = 1.0 if is_probability else float(targets.std(correction=0)) or 1.0
     return RowBounds(X.amin(0), X.amax(0), X.std(0, correction=0), spread, is_probability)
 
 

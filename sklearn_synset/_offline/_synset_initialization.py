@@ -176,11 +176,24 @@ def starting_rows(
     for k, rows in enumerate(rows_by_group):
         size = min(int(sizes[k]), len(rows))
         average, weight = make(X[rows], targets[rows], residual_norm[rows], size, generator)
+        average, weight = average.to(X), weight.to(X)
+        _check_rows(average, weight, len(rows))
         inputs.append(torch.tensordot(average, X[rows], dims=1))
         outputs.append(average @ targets[rows])
         weights.append(weight)
         groups.append(torch.full((len(weight),), k, device=X.device))
     return torch.cat(inputs), torch.cat(outputs), torch.cat(weights), torch.cat(groups)
+
+
+def _check_rows(average: torch.Tensor, weight: torch.Tensor, n_rows: int) -> None:
+    """Raise a ValueError unless an initialisation gives rows that a group can be made of."""
+    is_right = weight.ndim == 1 and average.shape == (len(weight), n_rows) and len(weight) > 0
+    if not is_right or not average.isfinite().all() or not (weight > 0).all():
+        raise ValueError(
+            f"initialization must return averages of shape (m, {n_rows}) and m positive weights; "
+            f"got averages of shape {tuple(average.shape)} and weights of shape "
+            f"{tuple(weight.shape)}, or values that are not finite or not positive."
+        )
 
 
 def _n_worst(n_rows: int, size: int) -> int:

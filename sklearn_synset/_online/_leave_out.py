@@ -99,6 +99,11 @@ class LeaveOut:
         solve = displacements if self.solver == "gradient_descent" else self.solver
         for _ in range(_N_SHORTER_STEPS):
             displacement = solve(model, synset, kept, retraining)  # type: ignore[operator]
+            if displacement.shape != (len(kept), model.n_parameters):
+                raise ValueError(
+                    f"solver must return displacements of shape {(len(kept), model.n_parameters)}, "
+                    f"got {tuple(displacement.shape)}."
+                )
             if displacement.isfinite().all():
                 return displacement
             retraining = replace(retraining, step_size=retraining.step_size / 4)

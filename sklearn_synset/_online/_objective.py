@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
+from torch.func import vmap
 
 Objective = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -175,7 +176,7 @@ _OF_LOSS: dict[str, dict[str, Objective]] = {
 
 
 def resolve_objective(
-    objective: str | Objective, loss: str, *, loss_scale: float = 1.0
+    objective: str | Objective, loss: str, *, loss_scale: float = 1.0, n_outputs: int | None = None
 ) -> Objective:
     """Return the function behind an objective's name.
 
@@ -192,6 +193,9 @@ def resolve_objective(
     loss_scale : float, default=1.0
         Scale of the squared error when `objective` is ``"loss"``.
 
+    n_outputs : int, default=None
+        Number C of classes or targets, for which the function is tried out; not tried if None.
+
     Returns
     -------
     function : callable
@@ -200,7 +204,8 @@ def resolve_objective(
     Raises
     ------
     ValueError
-        If there is no such objective for this loss.
+        If there is no such objective for this loss, it needs another number of outputs, or it
+        does not return a value for each row.
 
     Examples
     --------
@@ -208,8 +213,13 @@ def resolve_objective(
     >>> resolve_objective("auto", "cross_entropy").__name__
     'margin'
     """
-    if callable(objective):
-        return objective
+    function = objective if callable(objective) else _named(objective, loss, loss_scale)
+    if n_outputs is not None:
+        _try_out(function, loss, n_outputs)
+    return function
+
+
+def _named(objective: str, loss: str, loss_scale: float) -> Objective:
     known = _OF_LOSS[loss]
     if objective not in known:
         kind = "class labels" if loss == "cross_entropy" else "continuous targets"
@@ -220,6 +230,29 @@ def resolve_objective(
     if known[objective] is negative_squared_error:
         return partial(negative_squared_error, loss_scale=loss_scale)
     return known[objective]
+
+
+def _try_out(function: Objective, loss: str, n_outputs: int) -> None:
+    """Raise a ValueError unless an objective gives a value for each row of each network."""
+    outputs = torch.zeros(2, n_outputs)
+    y = torch.zeros(2, dtype=torch.long)
+    if loss == "squared_error":
+        y = torch.zeros(2) if n_outputs == 1 else torch.zeros(2, n_outputs)
+    try:
+        values, batched = function(outputs, y), vmap(function, (0, None))(outputs[None], y)
+    except ValueError:
+        raise
+    except Exception as error:
+        raise ValueError(
+            f"objective fails on outputs of shape {tuple(outputs.shape)} and labels or values of "
+            f"shape {tuple(y.shape)}, or vectorised over networks. It says: {error}"
+        ) from error
+    shapes = [tuple(getattr(each, "shape", ())) for each in (values, batched)]
+    if shapes != [(2,), (1, 2)]:
+        raise ValueError(
+            "objective must map outputs (..., n, C) to values (..., n); for outputs of shape "
+            f"{tuple(outputs.shape)} it returned {type(values).__name__} of shape {shapes[0]}."
+        )
 
 
 def _is_label(outputs: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from sklearn_synset._functional_model import FunctionalModel
+from sklearn_synset._input_checks import finite
 from sklearn_synset._online._attribution_matrix import effects_by_network, mean_effects
 from sklearn_synset._online._datamodel import datamodel_weights, random_halves
 from sklearn_synset._online._leave_out import LeaveOut, leave_one_out
@@ -74,6 +75,7 @@ class OnlineStage:
         effects = effects_by_network(
             self.models, self.displacements, self._rows(X), y, objective, size
         )
+        finite(effects.swapaxes(0, 1), "effects")
         return effects @ as_array(datamodel_weights(self.kept)) if self.is_datamodel else effects
 
     def effects(
@@ -86,17 +88,18 @@ class OnlineStage:
         """Return the effect (q, R) of each displacement on each query, mean over networks."""
         size = self.leave_out.batch_size
         y = encoded_labels(self.models[0], target)
-        return mean_effects(self.models, displacements, self._rows(X), y, objective, size)
+        effects = mean_effects(self.models, displacements, self._rows(X), y, objective, size)
+        return finite(effects, "effects")
 
     def objectives(self, X: np.ndarray, target: np.ndarray, objective: Objective) -> np.ndarray:
         """Return each query's objective (q,) with nothing left out, mean over networks."""
         y = encoded_labels(self.models[0], target)
         values = [objective(outputs, y) for outputs in self._outputs(X)]
-        return as_array(torch.stack(values).double().mean(0))
+        return finite(as_array(torch.stack(values).double().mean(0)), "objectives")
 
     def predictions(self, X: np.ndarray) -> np.ndarray:
         """Return the codes (q,) of the predicted labels, or the predicted values (q,) or (q, C)."""
-        outputs = as_array(torch.stack(self._outputs(X)).mean(0))
+        outputs = finite(as_array(torch.stack(self._outputs(X)).mean(0)), "outputs")
         if self.models[0].loss == "cross_entropy":
             return outputs.argmax(1)
         return outputs[:, 0] if outputs.shape[1] == 1 else outputs

@@ -213,8 +213,14 @@ def plan_retraining(
         if n_needed is not None:
             return Retraining(rewind, n_needed, size, damping)
         size /= 2
+    if step_size != "auto":
+        raise FloatingPointError(
+            f"Retraining on the synset diverges at step_size={size * 2:.3g}; lower step_size."
+        )
     raise FloatingPointError(
-        f"Retraining on the synset diverges at step_size={2 * size:.3g}; lower step_size."
+        f"Retraining on the synset diverges whatever the step, down to {size * 2:.3g}: the loss is "
+        "too badly conditioned. Scale the features (and the target), or raise damping or "
+        "weight_decay; step_size sets a step of your own."
     )
 
 

@@ -1,0 +1,171 @@
+"""Checks of rows, labels and groups that scikit-learn's own do not make."""
+
+import numpy as np
+from sklearn.utils import column_or_1d
+from sklearn.utils.validation import check_consistent_length
+
+
+def refuse_masked(array: object, name: str) -> None:
+    """Raise a ValueError for a masked array whose masked values would be taken for data."""
+    if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
+        raise ValueError(f"{name} is a masked array, whose masked values would be used; fill them.")
+
+
+def check_range(X: np.ndarray) -> None:
+    """Raise a ValueError for training rows whose squared distances overflow.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d...)
+        Finite rows.
+    """
+    largest = max(abs(float(X.max())), abs(float(X.min())))
+    limit = float(np.sqrt(np.finfo(X.dtype).max / X.size)) / 2
+    if largest > limit:
+        raise ValueError(
+            f"X holds values up to {largest:.2g}, whose squares overflow in {X.dtype}; scale the "
+            "features, for instance with StandardScaler."
+        )
+
+
+def check_row_shape(X: np.ndarray, expected: tuple[int, ...]) -> None:
+    """Raise a ValueError unless queries (q, d...) have the shape d... of the rows of `fit`."""
+    if X.shape[1:] != tuple(expected):
+        raise ValueError(
+            f"X has rows of shape {X.shape[1:]}, but SynsetAttributor was fitted with rows of "
+            f"shape {tuple(expected)}."
+        )
+
+
+def check_groups(groups: object, X: np.ndarray) -> np.ndarray:
+    """Return the label of each row's group.
+
+    Parameters
+    ----------
+    groups : array-like of shape (n,)
+        Labels of any one type that can be sorted.
+
+    X : ndarray of shape (n, d...)
+        Training rows.
+
+    Returns
+    -------
+    groups : ndarray of shape (n,)
+        The same.
+
+    Raises
+    ------
+    TypeError
+        If the labels are of types that cannot be sorted together.
+
+    ValueError
+        If there is not one for each row, or one is missing.
+    """
+    refuse_masked(groups, "groups")
+    shape = np.shape(groups)  # type: ignore[call-overload]
+    if len(shape) != 1 and shape[1:] != (1,):
+        raise ValueError(f"groups should be a 1d array, got an array of shape {shape} instead.")
+    labels = np.asarray(column_or_1d(groups))
+    check_consistent_length(X, labels)
+    refuse_missing(labels, "groups")
+    sorted_labels(labels, "groups")
+    return labels
+
+
+def refuse_missing(labels: np.ndarray, name: str) -> None:
+    """Raise a ValueError for labels that are NaN, infinity or NaT."""
+    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+        raise ValueError(f"{name} holds NaN or infinity.")
+    if labels.dtype.kind in "mM" and np.isnat(labels).any():
+        raise ValueError(f"{name} holds NaT.")
+
+
+def sorted_labels(labels: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the different labels, sorted, and the code (n,) of each.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n,)
+        Labels.
+
+    name : str
+        What to call them in an error.
+
+    Returns
+    -------
+    unique : ndarray of shape (C,)
+        The different labels.
+
+    codes : ndarray of shape (n,)
+        Which of them each is.
+
+    Raises
+    ------
+    TypeError
+        If they are of types that cannot be sorted together.
+    """
+    try:
+        unique, codes = np.unique(labels, return_inverse=True)
+    except TypeError as error:
+        types = sorted({type(label).__name__ for label in labels})
+        raise TypeError(
+            f"{name} must hold labels of one type, none of them missing; got {', '.join(types)}."
+        ) from error
+    return unique, codes.reshape(labels.shape)
+
+
+def unknown_labels(labels: np.ndarray, known: np.ndarray) -> list:
+    """Return the labels that are not among the known ones; "1" and 1 are two labels.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n,)
+        Labels.
+
+    known : ndarray of shape (C,)
+        Known ones.
+
+    Returns
+    -------
+    unknown : list
+        Without repetition.
+    """
+    kinds = ["number" if each.dtype.kind in "biuf" else each.dtype.kind for each in (labels, known)]
+    if kinds[0] != kinds[1] and "O" not in kinds and len(labels):
+        return np.unique(labels).tolist()
+    try:
+        return np.setdiff1d(labels, known).tolist()
+    except TypeError:
+        # Some cannot be compared with the known ones, and so are not among them.
+        return [label for label in labels.tolist() if label not in set(known.tolist())]
+
+
+def finite(values: np.ndarray, what: str) -> np.ndarray:
+    """Return values unless some are NaN or infinite.
+
+    Parameters
+    ----------
+    values : ndarray of shape (q, ...)
+        Results for q queries.
+
+    what : str
+        What to call them in an error.
+
+    Returns
+    -------
+    values : ndarray of shape (q, ...)
+        The same.
+
+    Raises
+    ------
+    ValueError
+        If some are not finite.
+    """
+    wrong = ~np.isfinite(values).reshape(len(values), -1).all(1)
+    if wrong.any():
+        raise ValueError(
+            f"The {what} of {int(wrong.sum())} of {len(values)} queries, the first of them row "
+            f"{int(wrong.argmax())}, hold NaN or infinity: the network's outputs or the objective "
+            "overflow there. Are these rows on the scale of those given to fit?"
+        )
+    return values
