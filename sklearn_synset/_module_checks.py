@@ -38,9 +38,10 @@ def probe(
     output : Tensor of shape (2,) or (2, width)
         What the module returned.
     """
-    if np.abs(X).max() > torch.finfo(dtype).max:
+    largest = max(abs(float(X.max())), abs(float(X.min())))
+    if largest > torch.finfo(dtype).max:
         raise ValueError(
-            f"X holds values up to {np.abs(X).max():.2g}, more than the network's {dtype} can hold."
+            f"X holds values up to {largest:.2g}, more than the network's {dtype} can hold."
         )
     shaped = reshape_rows(X[[0, -1]], input_shape)
     rows = as_tensor(shaped, dtype=dtype, device=device)
