@@ -49,7 +49,7 @@ def read_target(y: np.ndarray, estimator: object) -> tuple[np.ndarray | None, np
 
 
 def encode_target(
-    y: np.ndarray, classes: np.ndarray | None, X: np.ndarray, n_outputs: int
+    y: np.ndarray, classes: np.ndarray | None, X: np.ndarray, n_outputs: int | None = None
 ) -> np.ndarray:
     """Encode the labels or values of queries.
 
@@ -64,8 +64,8 @@ def encode_target(
     X : ndarray of shape (q, d...)
         The queries.
 
-    n_outputs : int
-        Number of targets in regression.
+    n_outputs : int, default=None
+        Number of targets in regression; not checked if None.
 
     Returns
     -------
@@ -83,7 +83,7 @@ def encode_target(
     check_consistent_length(X, y)
     if classes is None:
         n_targets = 1 if y.ndim == 1 else y.shape[1]
-        if n_targets != n_outputs:
+        if n_outputs not in (None, n_targets):
             raise ValueError(f"y has {n_targets} targets, but there were {n_outputs} in fit.")
         return y.astype(X.dtype)
     y = column_or_1d(y)
