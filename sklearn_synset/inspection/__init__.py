@@ -4,6 +4,7 @@ from sklearn_synset.inspection._attribution_display import AttributionDisplay
 from sklearn_synset.inspection._fidelity_display import FidelityDisplay
 from sklearn_synset.inspection._matching_curve_display import MatchingCurveDisplay
 from sklearn_synset.inspection._mislabel_display import MislabelDisplay
+from sklearn_synset.inspection._removal_curve_display import RemovalCurveDisplay
 from sklearn_synset.inspection._synset_display import SynsetDisplay
 
 __all__ = [
@@ -11,5 +12,6 @@ __all__ = [
     "FidelityDisplay",
     "MatchingCurveDisplay",
     "MislabelDisplay",
+    "RemovalCurveDisplay",
     "SynsetDisplay",
 ]

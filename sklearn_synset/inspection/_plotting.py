@@ -12,6 +12,13 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's colours: told apart with any colour vision, and by lightness in grey.
 HELPS, HURTS, MEASURED, MUTED = "#0072B2", "#E69F00", "black", "0.55"
+# Lines are told apart by marker and dashes too.
+LINE_STYLES = [
+    {"color": "black", "marker": "o", "linestyle": "-"},
+    {"color": HELPS, "marker": "s", "linestyle": "--"},
+    {"color": HURTS, "marker": "^", "linestyle": "-."},
+    {"color": "#CC79A7", "marker": "D", "linestyle": ":"},
+]
 SMALL = 8  # points
 WIDTH = 8.0  # inches: 800 px at matplotlib's default resolution
 

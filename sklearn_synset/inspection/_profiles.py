@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sklearn_synset.inspection._plotting import (
-    HELPS,
-    HURTS,
+    LINE_STYLES,
     MUTED,
     SMALL,
     set_thinned_ticks,
@@ -19,13 +18,6 @@ from sklearn_synset.inspection._plotting import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Told apart by marker and dashes too, so that grey suffices.
-_STYLES = [
-    {"color": "black", "marker": "o", "linestyle": "-"},
-    {"color": HELPS, "marker": "s", "linestyle": "--"},
-    {"color": HURTS, "marker": "^", "linestyle": "-."},
-    {"color": "#CC79A7", "marker": "D", "linestyle": ":"},
-]
 _ROOM = 0.3  # between panels, over their height
 _MOST_MARKERS = 60
 LONGEST_NAME = 24  # of a feature, in characters
@@ -145,5 +137,5 @@ def _draw_synset(panel: Axes, rows: np.ndarray, labels: list[str]) -> list:
     )
     return [
         panel.plot(row, label=label, linewidth=1.3, zorder=3, **{**style, **marker})[0]
-        for row, label, style in zip(rows, labels, cycle(_STYLES), strict=False)
+        for row, label, style in zip(rows, labels, cycle(LINE_STYLES), strict=False)
     ]

@@ -26,13 +26,14 @@ def test_without_matplotlib_the_error_says_what_to_install(monkeypatch):
     with pytest.raises(ImportError, match=r"Some\.plot needs matplotlib; .*sklearn-synset\[plot\]"):
         _plotting.check_matplotlib("Some.plot")
     for display in DISPLAYS:
-        required = [
-            None
-            for parameter in inspect.signature(display.from_estimator).parameters.values()
-            if parameter.default is parameter.empty
-        ]
-        with pytest.raises(ImportError, match=f"{display.__name__}.from_estimator needs"):
-            display.from_estimator(*required)
+        for name in ("from_estimator", "from_effects", "from_curve"):
+            build = getattr(display, name, None)
+            if build is None:
+                continue
+            parameters = inspect.signature(build).parameters.values()
+            required = [None for each in parameters if each.default is each.empty]
+            with pytest.raises(ImportError, match=f"{display.__name__}.{name} needs matplotlib"):
+                build(*required)
 
 
 def test_given_axes_are_used_and_new_ones_are_800_pixels_wide():
