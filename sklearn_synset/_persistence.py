@@ -11,7 +11,6 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import Bunch
 
 from sklearn_synset._functional_model import FunctionalModel
-from sklearn_synset._offline._offline_stage import OfflineStage
 from sklearn_synset._offline._probes import Probes
 from sklearn_synset._online._group_assignment import GroupCentres
 from sklearn_synset._online._leave_out import LeaveOut
@@ -25,7 +24,7 @@ from sklearn_synset._torch_interop import keep_global_state
 # The dataclasses that fitted state is made of; another one has to be entered here.
 _STATE_CLASSES: dict[str, type] = {
     each.__name__: each
-    for each in (GroupCentres, LeaveOut, OfflineStage, OnlineStage, Probes, Retraining, Synset)
+    for each in (GroupCentres, LeaveOut, OnlineStage, Probes, Retraining, Synset)
 }
 _SCALER_ATTRIBUTES = ("mean_", "var_", "scale_", "n_samples_seen_", "n_features_in_")
 _NOT_IN_STATE = ("estimator", "estimator_", "estimators_", "_metadata_request")
@@ -118,6 +117,8 @@ def _state_decoders(models: list[FunctionalModel]) -> dict[str, Callable[[Any], 
     def on_device(part: object) -> object:
         if isinstance(part, list):
             return [on_device(each) for each in part]
+        if isinstance(part, dict):
+            return {name: on_device(each) for name, each in part.items()}
         return part.to(device) if isinstance(part, torch.Tensor) else part
 
     def maker(cls: type) -> Callable[[Any], object]:

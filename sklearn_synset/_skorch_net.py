@@ -9,6 +9,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from skorch import NeuralNet, NeuralNetBinaryClassifier, NeuralNetClassifier
 
+from sklearn_synset._kept_rows import clone_without
 from sklearn_synset._torch_interop import as_array, as_tensor, keep_global_state
 
 SUPPORTED_CRITERIA = (
@@ -183,14 +184,19 @@ def initialized_clone(net: NeuralNet, device: torch.device | None, seed: int) ->
 
 
 def fitted_clone(
-    net: NeuralNet, X: np.ndarray, y: np.ndarray, seed: int, n_threads: int | None = None
+    net: NeuralNet,
+    X: np.ndarray,
+    y: np.ndarray,
+    seed: int,
+    n_threads: int | None = None,
+    kept: np.ndarray | None = None,
 ) -> NeuralNet:
     """Clone a net and train it from a seed, whatever the global random state.
 
     Parameters
     ----------
     net : NeuralNet
-        Left as it is.
+        Initialised; left as it is.
 
     X : ndarray of shape (n, d...)
         Rows, in the dtype of the module.
@@ -204,6 +210,9 @@ def fitted_clone(
     n_threads : int, default=None
         Number of torch's threads during the training; as it is if None.
 
+    kept : ndarray of shape (n,), dtype bool, default=None
+        Rows to train on, in the order that all rows would have; all of them if None.
+
     Returns
     -------
     net : NeuralNet
@@ -214,7 +223,7 @@ def fitted_clone(
     UserWarning
         If the net keeps rows from its training, which are attributed to all the same.
     """
-    if net.train_split is not None:
+    if net.train_split is not None and kept is None:
         warnings.warn(
             "The net's train_split holds rows back from its training, but effects are told for "
             "all rows given to fit; set train_split=None.",
@@ -224,7 +233,10 @@ def fitted_clone(
     with keep_global_state(seed), torch.enable_grad():
         if n_threads is not None:
             torch.set_num_threads(n_threads)
-        return clone(net).fit(X, y)
+        if kept is None:
+            return clone(net).fit(X, y)
+        copied, X, y = clone_without(net, X, y, kept)
+        return copied.fit(X, y)
 
 
 def criterion_target(net: NeuralNet, y: np.ndarray, *, dtype: torch.dtype, ndim: int) -> np.ndarray:

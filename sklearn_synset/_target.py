@@ -1,5 +1,7 @@
 """Targets: whether they are class labels or values, and their codes."""
 
+import warnings
+
 import numpy as np
 import torch
 from sklearn.frozen import FrozenEstimator
@@ -91,6 +93,49 @@ def encode_target(
     if unseen:
         raise ValueError(f"y holds labels that were not seen in fit: {unseen}.")
     return np.searchsorted(classes, y)
+
+
+def rows_of_known_labels(
+    X: np.ndarray, y: object, classes: np.ndarray | None
+) -> tuple[np.ndarray, object]:
+    """Leave out queries with labels that are not known, unless none would remain.
+
+    Parameters
+    ----------
+    X : ndarray of shape (q, d...)
+        Queries.
+
+    y : array-like of shape (q,)
+        Their labels or values, not yet validated.
+
+    classes : ndarray of shape (C,) or None
+        The labels known from `fit`; None for regression.
+
+    Returns
+    -------
+    X, y : array-like
+        The queries that remain; all of them where `y` is not one label for each.
+
+    Warns
+    -----
+    UserWarning
+        If some are left out.
+    """
+    refuse_masked(y, "y")
+    labels = np.asarray(check_array(y, dtype=None, ensure_2d=False, input_name="y"))
+    if classes is None or labels.shape != (len(X),):
+        return X, y
+    unseen = unknown_labels(labels, classes)
+    known = np.array([label not in unseen for label in labels.tolist()])
+    if not unseen or not known.any():
+        return X, y
+    warnings.warn(
+        f"{(~known).sum()} of {len(X)} rows are left out, as their labels were not seen in fit: "
+        f"{unseen}. Folds that hold all classes avoid this (StratifiedKFold).",
+        UserWarning,
+        stacklevel=5,
+    )
+    return X[known], labels[known]
 
 
 def n_outputs(classes: np.ndarray | None, target: np.ndarray) -> int:

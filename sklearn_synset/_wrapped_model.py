@@ -46,6 +46,7 @@ class _Training:
     weight_decay: float | None
     device: torch.device | None
     dtype: torch.dtype | None
+    kept: np.ndarray | None
 
     @property
     def n_outputs(self) -> int:
@@ -69,6 +70,7 @@ def wrap(
     weight_decay: float | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
+    kept: np.ndarray | None = None,
     verbose: int = 0,
 ) -> tuple[torch.nn.Module | NeuralNet, FunctionalModel]:
     """Copy or train the model that is to be explained, and freeze it.
@@ -105,6 +107,9 @@ def wrap(
         What to compute in; the dtype of the module's parameters if None. The small network is
         float32 for float32 rows and float64 otherwise.
 
+    kept : ndarray of shape (n,), dtype bool, default=None
+        Rows to train on; all of them if None. A network that is trained already stays as it is.
+
     verbose : int, default=0
         Shows the progress of the small network's training.
 
@@ -131,7 +136,7 @@ def wrap(
     """
     reshape_rows(X, input_shape)
     device = None if device is None else check_device(device)
-    training = _Training(X, y, classes, input_shape, weight_decay, device, dtype)
+    training = _Training(X, y, classes, input_shape, weight_decay, device, dtype, kept)
     inner = estimator.estimator if isinstance(estimator, FrozenEstimator) else estimator
     if isinstance(inner, torch.nn.Module):
         return _wrap_module(inner, training)
@@ -218,7 +223,7 @@ def _train(
     parameter = next(initialized.module_.parameters())
     rows = as_tensor(reshape_rows(training.X, training.input_shape), dtype=parameter.dtype)
     target = criterion_target(initialized, training.y, dtype=parameter.dtype, ndim=output.ndim)
-    fitted = fitted_clone(initialized, as_array(rows), target, seed, n_threads)
+    fitted = fitted_clone(initialized, as_array(rows), target, seed, n_threads, training.kept)
     return fitted, _freeze_net(fitted, training)
 
 

@@ -129,7 +129,7 @@ def test_targets_of_another_length_are_refused(rows, fitted):
 
 def test_labels_that_were_not_seen_are_refused(rows, fitted):
     X, y = rows
-    for method in (fitted.attribute, fitted.score_samples, fitted.score):
+    for method in (fitted.attribute, fitted.score_samples):
         with pytest.raises(ValueError, match=r"labels that were not seen in fit.*7"):
             method(X, np.where(y == 1, 7, y))
 

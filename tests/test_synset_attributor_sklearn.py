@@ -147,12 +147,13 @@ def test_a_clone_is_unfitted_and_fits_the_same(frame, module):
 def test_a_grid_search_over_its_own_parameters_maximises_score(frame, module):
     X, y = frame
     grid = {"synset_size": [1, 25], "rewind": [0.0, 0.5]}
-    estimator = attributor_of(module, n_probes=4, max_iter=0)
+    estimator = attributor_of(module, n_probes=4, max_iter=0, n_steps=200, step_size="auto")
     search = GridSearchCV(estimator, grid, cv=2, error_score="raise").fit(X, y)
     scores = search.cv_results_["mean_test_score"]
     assert np.isfinite(scores).all() and (np.abs(scores) <= 1 + 1e-9).all()
-    # A synset of all rows agrees with the probes for certain.
-    assert search.best_params_["synset_size"] == 25
+    # A synset of all rows agrees with the probes for certain, if it is asked as they were.
+    assert search.best_params_ == {"synset_size": 25, "rewind": 0.5}
+    assert (scores[np.arange(4) != search.best_index_] < 0.999).all()
     assert search.best_score_ == pytest.approx(1)
     assert search.transform(X).shape == (len(X), 6)
 

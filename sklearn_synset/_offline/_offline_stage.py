@@ -1,4 +1,4 @@
-"""The offline stage, from the training rows to a probed synset."""
+"""The offline stage, from the training rows to a synset."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from sklearn_synset._offline._anchors import TrainingRows
 from sklearn_synset._offline._candidate_choice import choose_candidate
 from sklearn_synset._offline._distillation import Distilled, distil
 from sklearn_synset._offline._gradient_distance import Distance
-from sklearn_synset._offline._probes import Probes, measure_probes
+from sklearn_synset._offline._probes import Probes
 from sklearn_synset._offline._synset_initialization import (
     Initialization,
     auto_sizes,
@@ -35,7 +35,6 @@ class Distillation:
     max_iter: int
     learning_rate: float
     tol: float
-    n_probes: int
     verbose: int
 
 
@@ -48,21 +47,12 @@ class OfflineStage:
     synset : Synset
         The synset.
 
-    probes : Probes
-        Groups that were left out of the real rows.
-
     loss_curve : list of float
         Gradient distance before each step of the distillation.
-
-    rank_correlation, slope : float
-        Agreement of the synset with the probes.
     """
 
     synset: Synset
-    probes: Probes
     loss_curve: list[float]
-    rank_correlation: float
-    slope: float
 
 
 def run_offline_stage(
@@ -71,10 +61,11 @@ def run_offline_stage(
     y: torch.Tensor,
     leave_out: LeaveOut,
     distillation: Distillation,
+    probes: Probes,
     objective: Objective,
     generator: torch.Generator,
 ) -> OfflineStage:
-    """Distil a synset, and probe it.
+    """Distil a synset.
 
     Parameters
     ----------
@@ -93,6 +84,9 @@ def run_offline_stage(
     distillation : Distillation
         How the synset is made.
 
+    probes : Probes
+        What the stage of the distillation to keep is chosen by.
+
     objective : callable
         What the probes are judged by.
 
@@ -102,15 +96,12 @@ def run_offline_stage(
     Returns
     -------
     stage : OfflineStage
-        The synset, and how far to trust it.
+        The synset, and how it came about.
     """
-    probes = measure_probes(models, rows, leave_out, distillation.n_probes, generator)
     start = _starting_synset(models[0], rows, distillation, generator)
     distilled = _distil(models, rows, start, leave_out, distillation, generator)
-    synset, correlation, slope = choose_candidate(
-        models, distilled, probes, leave_out, rows.X, y, objective, generator
-    )
-    return OfflineStage(synset, probes, distilled.loss_curve, correlation, slope)
+    synset = choose_candidate(models, distilled, probes, leave_out, rows.X, y, objective, generator)
+    return OfflineStage(synset, distilled.loss_curve)
 
 
 def _starting_synset(

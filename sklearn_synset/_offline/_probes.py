@@ -1,18 +1,158 @@
-"""Probes: a few groups left out of the real rows, to tell how far the synset can be trusted."""
+"""Probes: sets of groups left out of the real rows, to tell how far the synset can be trusted."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from sklearn_synset._functional_model import FunctionalModel
+from sklearn_synset._functional_model import FunctionalModel, copy_module
 from sklearn_synset._offline._anchors import TrainingRows
 from sklearn_synset._online._leave_out import LeaveOut
+from sklearn_synset._online._objective import Objective
 from sklearn_synset._synset import Synset
+from sklearn_synset._torch_interop import as_array
 
 _MAX_ROWS, _MIN_ROWS = 2000, 500
 _MAX_FLOPS = 4e11
 _FLOPS_OF_GRADIENT = 3  # over those of a forward pass
+
+
+@dataclass(frozen=True, eq=False)
+class Probes:
+    """Networks for which sets of groups were left out of the real rows.
+
+    Parameters
+    ----------
+    kept : Tensor of shape (P, K)
+        For each probe, 1 for a group that was kept and 0 for one that was left out.
+
+    theta : list of M Tensors of shape (P, D)
+        For each of the M networks that are explained, the weights of each probe.
+
+    buffers : list of M dicts of str to Tensor of shape (P, ...)
+        Buffers of the probes, such as the statistics of a normalisation, where they are not those
+        of the network.
+    """
+
+    kept: torch.Tensor
+    theta: list[torch.Tensor]
+    buffers: list[dict[str, torch.Tensor]]
+
+    def __len__(self) -> int:
+        """P, the number of probes."""
+        return len(self.kept)
+
+    def take(self, probes: slice) -> "Probes":
+        """Return some of the probes."""
+        buffers = [{name: value[probes] for name, value in own.items()} for own in self.buffers]
+        return Probes(self.kept[probes], [theta[probes] for theta in self.theta], buffers)
+
+    @property
+    def groups(self) -> np.ndarray:
+        """Codes of the groups that at least one probe leaves out, sorted."""
+        return np.flatnonzero(as_array((self.kept == 0).any(0)))
+
+    def effects(
+        self,
+        models: list[FunctionalModel],
+        X: torch.Tensor,
+        y: torch.Tensor,
+        objective: Objective,
+        batch_size: int,
+    ) -> np.ndarray:
+        r"""Return the measured effect of each probe on each query, mean over networks.
+
+        Parameters
+        ----------
+        models : list of M FunctionalModels
+            The networks that are explained.
+
+        X : Tensor of shape (q, d...)
+            Queries.
+
+        y : Tensor of shape (q,) or (q, C)
+            Their labels or values.
+
+        objective : callable
+            Maps outputs (q, C) and `y` to values (q,).
+
+        batch_size : int
+            Most queries to evaluate at once.
+
+        Returns
+        -------
+        effects : ndarray of shape (q, P)
+            :math:`o(\theta_T) - o(\theta_{-R})`, in the objective's unit; positive when what was
+            left out had helped.
+        """
+
+        @torch.no_grad()
+        def values(network, theta):
+            rows = torch.arange(len(X)).split(batch_size)
+            parts = [objective(network(theta, X[part]), y[part]) for part in rows]
+            return as_array(torch.cat(parts).double())
+
+        total = np.zeros((len(X), len(self)))
+        for model, thetas, buffers in zip(models, self.theta, self.buffers, strict=True):
+            before = values(model, model.theta)
+            for probe, theta in enumerate(thetas):
+                own = {name: value[probe] for name, value in buffers.items()}
+                total[:, probe] += before - values(_with_buffers(model, own), theta)
+        return total / len(models)
+
+
+def _with_buffers(model: FunctionalModel, buffers: dict[str, torch.Tensor]) -> FunctionalModel:
+    """Return a network with other buffers; the network itself if there are none."""
+    if not buffers:
+        return model
+    module = copy_module(model.module)
+    known = dict(module.named_buffers())
+    for name, value in buffers.items():
+        known[name].copy_(value)
+    return replace(model, module=module)
+
+
+def probes_of_networks(
+    kept: torch.Tensor, models: list[FunctionalModel], networks: list[FunctionalModel]
+) -> Probes:
+    """Make probes of networks that were trained without the groups.
+
+    Parameters
+    ----------
+    kept : Tensor of shape (P, K)
+        Groups that were kept.
+
+    models : list of M FunctionalModels
+        The networks that are explained.
+
+    networks : list of M * P FunctionalModels
+        The networks of each probe: first those of the first model.
+
+    Returns
+    -------
+    probes : Probes
+        Their weights and buffers.
+    """
+    n = len(kept)
+    parts = [(model, networks[i * n : (i + 1) * n]) for i, model in enumerate(models)]
+    theta = [
+        torch.stack([network.theta for network in own]) if n else model.theta.new_empty(0, 0)
+        for model, own in parts
+    ]
+    return Probes(kept, theta, [_changed_buffers(model, own) for model, own in parts])
+
+
+def _changed_buffers(
+    model: FunctionalModel, networks: list[FunctionalModel]
+) -> dict[str, torch.Tensor]:
+    """Return the buffers (P, ...) that are not the same in all networks."""
+    changed = {}
+    others = [dict(network.module.named_buffers()) for network in networks]
+    for name, value in model.module.named_buffers():
+        if any(not torch.equal(other[name], value) for other in others):
+            changed[name] = torch.stack([other[name] for other in others])
+    return changed
 
 
 def affordable_rows(model: FunctionalModel, X: torch.Tensor, n_gradients: int) -> int:
@@ -78,31 +218,14 @@ def sample_of_rows(rows: TrainingRows, max_rows: int, generator: torch.Generator
     )
 
 
-@dataclass(frozen=True, eq=False)
-class Probes:
-    """Groups that were left out of the real rows, one at a time.
-
-    Parameters
-    ----------
-    groups : Tensor of shape (p,)
-        Which.
-
-    displacements : list of Tensor of shape (p, D)
-        How the weights of each network moved.
-    """
-
-    groups: torch.Tensor
-    displacements: list[torch.Tensor]
-
-
-def measure_probes(
+def rewound_probes(
     models: list[FunctionalModel],
     rows: TrainingRows,
     leave_out: LeaveOut,
-    n_probes: int,
+    kept: torch.Tensor,
     generator: torch.Generator,
 ) -> Probes:
-    """Leave random groups out of the real rows.
+    """Rewind the networks, and train them again on the real rows of the groups that are kept.
 
     Parameters
     ----------
@@ -115,8 +238,8 @@ def measure_probes(
     leave_out : LeaveOut
         How the networks are trained again.
 
-    n_probes : int
-        Groups to leave out; all of them if there are fewer.
+    kept : Tensor of shape (P, K)
+        Groups to keep.
 
     generator : torch.Generator
         On the CPU.
@@ -124,17 +247,17 @@ def measure_probes(
     Returns
     -------
     probes : Probes
-        Measured displacements.
+        The networks that come of it.
     """
-    n_gradients = (n_probes + 1) * leave_out.n_steps * len(models)
+    if not len(kept):
+        return Probes(kept, [model.theta.new_empty(0, 0) for model in models], [{} for _ in models])
+    n_gradients = (len(kept) + 1) * leave_out.n_steps * len(models)
     sample = sample_of_rows(rows, affordable_rows(models[0], rows.X, n_gradients), generator)
-    groups = torch.randperm(sample.n_groups, generator=generator)[:n_probes].sort().values
-    kept = sample.group_size.new_ones(len(groups), sample.n_groups)
-    kept[torch.arange(len(groups)), groups] = 0
-    if sample.n_groups < 2 or not len(groups):
-        return Probes(groups[:0], [model.theta.new_empty(0, len(model.theta)) for model in models])
     moves = [
-        leave_out.displacements(model, sample, kept, leave_out.plan(model, sample))
+        leave_out.displacements(
+            model, sample, kept.to(sample.weight), leave_out.plan(model, sample)
+        )
         for model in models
     ]
-    return Probes(groups, moves)
+    theta = [model.theta + move for model, move in zip(models, moves, strict=True)]
+    return Probes(kept, theta, [{} for _ in models])

@@ -7,6 +7,7 @@ import torch
 
 from sklearn_synset._functional_model import FunctionalModel
 from sklearn_synset._input_checks import finite
+from sklearn_synset._offline._probes import Probes
 from sklearn_synset._online._attribution_matrix import effects_by_network, mean_effects
 from sklearn_synset._online._datamodel import datamodel_weights, random_halves
 from sklearn_synset._online._leave_out import LeaveOut, leave_one_out
@@ -90,6 +91,13 @@ class OnlineStage:
         y = encoded_labels(self.models[0], target)
         effects = mean_effects(self.models, displacements, self._rows(X), y, objective, size)
         return finite(effects, "effects")
+
+    def measured(
+        self, probes: Probes, X: np.ndarray, target: np.ndarray, objective: Objective
+    ) -> np.ndarray:
+        """Return the effect (q, P) of each probe on each query, mean over networks."""
+        y, size = encoded_labels(self.models[0], target), self.leave_out.batch_size
+        return probes.effects(self.models, self._rows(X), y, objective, size)
 
     def objectives(self, X: np.ndarray, target: np.ndarray, objective: Objective) -> np.ndarray:
         """Return each query's objective (q,) with nothing left out, mean over networks."""

@@ -1,0 +1,106 @@
+"""How far a synset's attributions can be trusted, by the probes."""
+
+import warnings
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import Bunch
+
+from sklearn_synset._offline._probes import Probes
+from sklearn_synset._online._fidelity import jackknife_interval
+from sklearn_synset._online._objective import Objective
+from sklearn_synset._online._online_stage import OnlineStage
+from sklearn_synset._torch_interop import as_array
+from sklearn_synset.metrics._calibration import least_squares_slope
+from sklearn_synset.metrics._rank_correlation import mean_rank_correlation
+
+_LOW_CORRELATION = 0.3
+
+
+def probed_effects(
+    online: OnlineStage, probes: Probes, X: np.ndarray, target: np.ndarray, objective: Objective
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what the synset says about the probes, and what was measured.
+
+    Parameters
+    ----------
+    online : OnlineStage
+        The synset, ready for queries.
+
+    probes : Probes
+        P sets of groups that were left out of the real rows.
+
+    X : ndarray of shape (q, d...)
+        Queries.
+
+    target : ndarray of shape (q,) or (q, C)
+        Their codes or values.
+
+    objective : callable
+        What they are asked.
+
+    Returns
+    -------
+    predicted, measured : ndarray of shape (q, P)
+        Effects in the objective's unit; a set's predicted one is the sum of its groups'
+        attributions.
+    """
+    removed = 1 - as_array(probes.kept)
+    predicted = online.attributions(X, target, objective) @ removed.T
+    return predicted, online.measured(probes, X, target, objective)
+
+
+def measured_fidelity(predicted: np.ndarray, measured: np.ndarray, groups: np.ndarray) -> Bunch:
+    """Summarise the agreement with the probes.
+
+    Parameters
+    ----------
+    predicted, measured : ndarray of shape (q, P)
+        As of `probed_effects`.
+
+    groups : ndarray
+        Labels of the groups that were probed.
+
+    Returns
+    -------
+    fidelity : Bunch
+        `rank_correlation`, `rank_correlation_interval`, `slope`, `slope_interval` and `groups`,
+        as the estimator documents them.
+    """
+    low, high = jackknife_interval(mean_rank_correlation, predicted, measured)
+    return Bunch(
+        rank_correlation=mean_rank_correlation(predicted, measured),
+        rank_correlation_interval=(max(low, -1.0), min(high, 1.0)),
+        slope=_slope(predicted, measured),
+        slope_interval=jackknife_interval(_slope, predicted, measured),
+        groups=groups,
+    )
+
+
+def _slope(predicted: np.ndarray, measured: np.ndarray) -> float:
+    """Return the slope of the measured on the predicted effects, NaN without any."""
+    return least_squares_slope(predicted, measured)[0] if predicted.size else float("nan")
+
+
+def warn_if_unfaithful(fidelity: Bunch) -> None:
+    """Warn when the rank correlation with the probes is low.
+
+    Parameters
+    ----------
+    fidelity : Bunch
+        As of `measured_fidelity`.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the rank correlation is below 0.3.
+    """
+    if fidelity.rank_correlation < _LOW_CORRELATION:
+        low, high = fidelity.rank_correlation_interval
+        warnings.warn(
+            "Attributions agree badly with groups really left out of the training rows: rank "
+            f"correlation {fidelity.rank_correlation:.2f}, between {low:.2f} and {high:.2f} (1 is "
+            "perfect). Raise synset_size or max_iter, or make fewer, larger groups with n_groups.",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
