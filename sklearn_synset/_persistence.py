@@ -11,6 +11,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import Bunch
 
 from sklearn_synset._functional_model import FunctionalModel
+from sklearn_synset._offline._anchors import TrainingRows
 from sklearn_synset._offline._probes import Probes
 from sklearn_synset._online._group_assignment import GroupCentres
 from sklearn_synset._online._leave_out import LeaveOut
@@ -24,7 +25,7 @@ from sklearn_synset._torch_interop import keep_global_state
 # The dataclasses that fitted state is made of; another one has to be entered here.
 _STATE_CLASSES: dict[str, type] = {
     each.__name__: each
-    for each in (GroupCentres, LeaveOut, OnlineStage, Probes, Retraining, Synset)
+    for each in (GroupCentres, LeaveOut, OnlineStage, Probes, Retraining, Synset, TrainingRows)
 }
 _SCALER_ATTRIBUTES = ("mean_", "var_", "scale_", "n_samples_seen_", "n_features_in_")
 _NOT_IN_STATE = ("estimator", "estimator_", "estimators_", "_metadata_request")

@@ -1,6 +1,6 @@
 """The estimator: explain a trained network by its training data."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from itertools import product
 from numbers import Integral, Real
 
@@ -35,6 +35,7 @@ from sklearn_synset._online._probed_fidelity import (
     probed_effects,
     warn_if_unfaithful,
 )
+from sklearn_synset._online._sample_level import attribution_to_rows, most_influential
 from sklearn_synset._online._standard_error import standard_error
 from sklearn_synset._persistence import load_attributor, save_attributor
 from sklearn_synset._synset import one_hot_targets
@@ -411,7 +412,7 @@ class SynsetAttributor(TransformerMixin, BaseEstimator):
             )
             n_halves = self.n_removals if self.removal == "subsets" else None
             leave_out = self._leave_out(draw_seed(random_state))
-            online = run_online_stage(models, offline.synset, leave_out, n_halves, generator)
+            online = run_online_stage(models, offline.synset, leave_out, n_halves, generator, rows)
             self._probes = probes.take(slice(n_choosing, None))
             queries = check_random_state(seeds[0]).permutation(len(X))[:_N_QUERIES]
             self.fidelity_ = measured_fidelity(
@@ -443,8 +444,8 @@ class SynsetAttributor(TransformerMixin, BaseEstimator):
         """
         return self.attribute(X)
 
-    def attribute(self, X, y=None, *, objective=None, return_std=False):
-        """Attribute predictions to the groups, for given labels.
+    def attribute(self, X, y=None, *, objective=None, level="groups", return_std=False):
+        """Attribute predictions to the groups or to single training rows, for given labels.
 
         Parameters
         ----------
@@ -457,16 +458,22 @@ class SynsetAttributor(TransformerMixin, BaseEstimator):
         objective : str or callable, default=None
             As the parameter of the same name, which is used if None.
 
+        level : {"groups", "samples"}, default="groups"
+            What the columns are. "samples": the training rows, in the order of `fit`. Each group's
+            attribution is shared out among its rows by their own first-order effects along the
+            retraining, and the rows' add up to the group's. Costs a pass over the training rows,
+            which the attributor keeps; `most_influential_rows` bounds the memory of the answer.
+
         return_std : bool, default=False
             Whether to return standard errors too; needs `n_models` of at least 2.
 
         Returns
         -------
-        attributions : ndarray of shape (n_queries, n_groups)
-            Objective with all training data minus objective without the group, in the objective's
-            unit; positive when the group helps. For `objective="loss"` the sign is turned.
+        attributions : ndarray of shape (n_queries, n_groups) or (n_queries, n_rows)
+            Objective with all training data minus objective without the group (the row), in the
+            objective's unit; positive when it helps. For `objective="loss"` the sign is turned.
 
-        std : ndarray of shape (n_queries, n_groups)
+        std : ndarray of the same shape
             Standard error of each attribution, in the same unit: the standard deviation over the
             networks, divided by the root of their number. It tells how much the attribution
             depends on the seed of the training, not how well the synset stands for the rows (see
@@ -475,15 +482,85 @@ class SynsetAttributor(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If `return_std` and there is only one network.
+            If `return_std` and there is only one network, if there is no such level, or if the
+            training rows were dropped.
         """
+        if level not in ("groups", "samples"):
+            raise ValueError(f"level={level!r} is not known; expected 'groups' or 'samples'.")
         X, target = self._check_queries(X, y)
         function = self._objective(self._online.models[0], objective)
+        if level == "samples":
+            answer = attribution_to_rows(self._online, X, target, function, return_std=return_std)
+            return answer if return_std else answer[0]
         effects = self._online.attributions_by_network(X, target, function)
         attributions = effects.mean(0).astype(X.dtype)
         if not return_std:
             return attributions
         return attributions, standard_error(effects).astype(X.dtype)
+
+    def most_influential_rows(self, X, y=None, *, n_rows=5, direction="both", objective=None):
+        """Return the training rows that matter most to each query, without the whole matrix.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features...)
+            Queries.
+
+        y : array-like of shape (n_queries,), default=None
+            Their labels or values; the network's own predictions if None.
+
+        n_rows : int, default=5
+            Rows to return for each query.
+
+        direction : {"both", "helpful", "harmful"}, default="both"
+            Whether to look for the attributions that are largest in absolute value, the largest,
+            or the smallest.
+
+        objective : str or callable, default=None
+            As the parameter of the same name, which is used if None.
+
+        Returns
+        -------
+        indices : ndarray of shape (n_queries, n_rows)
+            Positions of the rows in the data of `fit`, the most influential first.
+
+        values : ndarray of shape (n_queries, n_rows)
+            Their attributions, as of `attribute` with `level="samples"`.
+
+        Raises
+        ------
+        ValueError
+            If `n_rows` is not between 1 and the number of training rows, if there is no such
+            direction, or if the training rows were dropped.
+        """
+        check_is_fitted(self)
+        if not isinstance(n_rows, (int, np.integer)) or not 1 <= n_rows <= len(self.group_labels_):
+            raise ValueError(
+                f"n_rows={n_rows!r} has to be an int between 1 and the number of training rows, "
+                f"{len(self.group_labels_)}."
+            )
+        if direction not in ("both", "helpful", "harmful"):
+            raise ValueError(
+                f"direction={direction!r} is not known; expected 'both', 'helpful' or 'harmful'."
+            )
+        X, target = self._check_queries(X, y)
+        function = self._objective(self._online.models[0], objective)
+        return most_influential(
+            self._online, X, target, function, n_rows=int(n_rows), direction=direction
+        )
+
+    def drop_training_rows(self):
+        """Forget the training rows, which only attributions to single rows need.
+
+        Returns
+        -------
+        self : SynsetAttributor
+            Smaller in memory and in files; all but `attribute` with `level="samples"` and
+            `most_influential_rows` works as before.
+        """
+        check_is_fitted(self)
+        self._online = replace(self._online, rows=None)
+        return self
 
     def score_samples(self, X, y=None):
         """Score rows by how well the network does on them without their own group.

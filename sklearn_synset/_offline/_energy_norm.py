@@ -11,9 +11,13 @@ _N_CURVATURE_ROWS = 512
 
 
 def gauss_newton_products(
-    model: FunctionalModel, theta: torch.Tensor, X: torch.Tensor, directions: torch.Tensor
+    model: FunctionalModel,
+    theta: torch.Tensor,
+    X: torch.Tensor,
+    directions: torch.Tensor,
+    share: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    r"""Multiply directions by the Gauss-Newton matrix of the mean loss.
+    r"""Multiply directions by the Gauss-Newton matrix of a weighted sum of losses.
 
     Parameters
     ----------
@@ -29,10 +33,13 @@ def gauss_newton_products(
     directions : Tensor of shape (r, D)
         What to multiply.
 
+    share : Tensor of shape (n,), default=None
+        Weight :math:`a_i` of each row's loss; 1 / n if None.
+
     Returns
     -------
     products : Tensor of shape (r, D)
-        :math:`\frac{1}{n} \sum_i J_i^\top B_i J_i v` with :math:`J_i` the Jacobian of row i's
+        :math:`\sum_i a_i J_i^\top B_i J_i v` with :math:`J_i` the Jacobian of row i's
         outputs and :math:`B_i` the Hessian of its loss in the outputs [1]_.
 
     References
@@ -45,6 +52,7 @@ def gauss_newton_products(
         return model(point, X)
 
     value, pull_back = vjp(outputs, theta)  # type: ignore[misc]
+    shares = value.new_full((len(X), 1), 1 / len(X)) if share is None else share[:, None]
 
     def push_forward(direction):
         # The pull-back is linear: its own pull-back multiplies by the Jacobian. Forward-mode
@@ -58,7 +66,7 @@ def gauss_newton_products(
             tangent = p * (tangent - (p * tangent).sum(-1, keepdim=True))
         else:
             tangent = model.loss_scale * tangent
-        return pull_back(tangent)[0] / len(X)
+        return pull_back(shares * tangent)[0]
 
     return vmap(product, chunk_size=8)(directions)
 

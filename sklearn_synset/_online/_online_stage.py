@@ -1,18 +1,21 @@
 """The online stage: networks without some groups, and what queries lose by it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 
 import numpy as np
 import torch
 
 from sklearn_synset._functional_model import FunctionalModel
 from sklearn_synset._input_checks import finite
+from sklearn_synset._offline._anchors import TrainingRows
 from sklearn_synset._offline._probes import Probes
 from sklearn_synset._online._attribution_matrix import effects_by_network, mean_effects
 from sklearn_synset._online._datamodel import datamodel_weights, random_halves
 from sklearn_synset._online._leave_out import LeaveOut, leave_one_out
 from sklearn_synset._online._objective import Objective
 from sklearn_synset._online._removal import Retraining
+from sklearn_synset._online._row_effects import RowEffects
 from sklearn_synset._synset import Synset
 from sklearn_synset._torch_interop import as_array, as_tensor
 
@@ -43,6 +46,9 @@ class OnlineStage:
 
     is_datamodel : bool
         Whether the removals are random halves, from which groups' effects are regressed.
+
+    rows : TrainingRows or None
+        The training rows; only what single rows do needs them.
     """
 
     models: list[FunctionalModel]
@@ -52,6 +58,24 @@ class OnlineStage:
     kept: torch.Tensor
     displacements: list[torch.Tensor]
     is_datamodel: bool
+    rows: TrainingRows | None
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave out what can be worked out again."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @cached_property
+    def row_effects(self) -> list[RowEffects]:
+        """What single training rows do to each network."""
+        if self.rows is None:
+            raise ValueError(
+                "What single training rows do needs the training rows, and they were dropped; fit "
+                "again, or ask for level='groups'."
+            )
+        return [
+            RowEffects(model, self.rows, self.synset, retraining, self.leave_out.seed)
+            for model, retraining in zip(self.models, self.retrainings, strict=True)
+        ]
 
     def without(self, kept: torch.Tensor) -> list[torch.Tensor]:
         """Return each network's displacements (R, D) when only some groups are kept, (R, K)."""
@@ -133,6 +157,7 @@ def run_online_stage(
     leave_out: LeaveOut,
     n_halves: int | None,
     generator: torch.Generator,
+    rows: TrainingRows | None = None,
 ) -> OnlineStage:
     """Leave each group, or random halves of the groups, out of the synset.
 
@@ -153,6 +178,9 @@ def run_online_stage(
     generator : torch.Generator
         Draws the halves; on the CPU.
 
+    rows : TrainingRows, default=None
+        Training rows to keep for what single rows do.
+
     Returns
     -------
     stage : OnlineStage
@@ -168,4 +196,6 @@ def run_online_stage(
         for model, retraining in zip(models, retrainings, strict=True)
     ]
     is_datamodel = n_halves is not None
-    return OnlineStage(models, synset, leave_out, retrainings, kept, displacements, is_datamodel)
+    return OnlineStage(
+        models, synset, leave_out, retrainings, kept, displacements, is_datamodel, rows
+    )

@@ -13,7 +13,7 @@ from sklearn_synset._online._curvature import largest_curvature
 from sklearn_synset._online._rewinding import rewound
 from sklearn_synset._synset import Synset, row_loss
 
-_MOMENTUM = 0.9
+MOMENTUM = 0.9
 # Nesterov descent with this momentum is stable up to 1.36 over the largest curvature.
 _STEP_OVER_CURVATURE = 0.7
 _N_HALVINGS = 40
@@ -121,8 +121,8 @@ def removal_path(
     theta = rewound(model, retraining.rewind).expand(len(kept), -1).clone()
     velocity = torch.zeros_like(theta)
     for _ in range(retraining.n_steps):
-        ahead = theta + _MOMENTUM * velocity
-        velocity = _MOMENTUM * velocity - retraining.step_size * gradient(ahead, kept)
+        ahead = theta + MOMENTUM * velocity
+        velocity = MOMENTUM * velocity - retraining.step_size * gradient(ahead, kept)
         theta = theta + velocity
         yield theta
 

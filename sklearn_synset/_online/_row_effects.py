@@ -1,0 +1,240 @@
+"""What single training rows do to queries, to first order, along the retraining path."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch.func import grad, vmap
+
+from sklearn_synset._functional_model import FunctionalModel
+from sklearn_synset._offline._anchors import TrainingRows
+from sklearn_synset._online._inverse_curvature import InverseCurvature, inverse_curvature
+from sklearn_synset._online._objective import Objective
+from sklearn_synset._online._removal import MOMENTUM, Retraining, removal_path
+from sklearn_synset._online._rewinding import rewound
+from sklearn_synset._synset import Synset, row_loss
+
+_N_ANCHORS = 6
+_DAMPING = 2.0  # over the length of the retraining
+_STATIONARY = 0.1  # of what leaving out one row does to the gradient
+_MAX_CURVATURE_ROWS = 2000
+_NUMBERS_AT_ONCE = 2**24
+
+
+@dataclass(frozen=True, eq=False)
+class GradientPath:
+    r"""Weights at which rows' gradients are taken, and how much each of them counts.
+
+    Parameters
+    ----------
+    points : list of L Tensors of shape (D,)
+        Weights on the retraining path.
+
+    share : Tensor of shape (L,)
+        Shares of the retraining, adding up to 1.
+
+    damping : float
+        One over the length of the path, times two; 0 at a minimum.
+    """
+
+    points: list[torch.Tensor]
+    share: torch.Tensor
+    damping: float
+
+    def gradients(
+        self, model: FunctionalModel, X: torch.Tensor, targets: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the mean gradient (n, D) of each row's loss over the path."""
+        parts = zip(self.share.tolist(), self.points, strict=True)
+        share, point = next(parts)
+        total = row_gradients(model, point, X, targets).mul_(share)
+        for share, point in parts:
+            total.add_(row_gradients(model, point, X, targets), alpha=share)
+        return total
+
+
+def row_gradients(
+    model: FunctionalModel, theta: torch.Tensor, X: torch.Tensor, targets: torch.Tensor
+) -> torch.Tensor:
+    """Return the gradient (n, D) of every row's loss at some weights (D,)."""
+
+    def loss(point, x, target):
+        return row_loss(model, model(point, x[None])[0], target)
+
+    return vmap(grad(loss), (None, 0, 0))(theta, X, targets)
+
+
+def retraining_path(model: FunctionalModel, synset: Synset, retraining: Retraining) -> GradientPath:
+    r"""Choose anchors on the path on which the synset trains the network again.
+
+    Parameters
+    ----------
+    model : FunctionalModel
+        The trained network.
+
+    synset : Synset
+        What it is trained on.
+
+    retraining : Retraining
+        From where, how long and how fast.
+
+    Returns
+    -------
+    path : GradientPath
+        At most 6 points, denser where the weights still move fast. Gradients between them are
+        interpolated, and each step counts by what it can still move,
+        :math:`\eta (1 - \beta^{T - t}) / (1 - \beta)` for step size :math:`\eta` and momentum
+        :math:`\beta`; the damping is twice the reciprocal of the sum of that.
+    """
+    n_steps = retraining.n_steps
+    spread = [round(n_steps ** (part / (_N_ANCHORS - 1))) for part in range(1, _N_ANCHORS)]
+    times = sorted({0, *spread})
+    everything = torch.ones_like(synset.group_size)[None]
+    points = {0: rewound(model, retraining.rewind)}
+    for step, theta in enumerate(removal_path(model, synset, everything, retraining), 1):
+        if step in times:
+            points[step] = theta[0].clone()
+    steps = torch.arange(n_steps, dtype=torch.float64)
+    reach = retraining.step_size * (1 - MOMENTUM ** (n_steps - steps)) / (1 - MOMENTUM)
+    knots = torch.tensor(times, dtype=torch.float64)
+    after = torch.bucketize(steps, knots, right=True)
+    part = (steps - knots[after - 1]) / (knots[after] - knots[after - 1])
+    share = torch.zeros(len(times), dtype=torch.float64)
+    share.index_add_(0, after - 1, reach * (1 - part)).index_add_(0, after, reach * part)
+    length = float(reach.sum())
+    return GradientPath([points[time] for time in times], share / length, _DAMPING / length)
+
+
+@dataclass(frozen=True, eq=False)
+class RowEffects:
+    r"""First-order effects of leaving out single training rows of one network.
+
+    Parameters
+    ----------
+    model : FunctionalModel
+        The trained network.
+
+    rows : TrainingRows
+        The training rows.
+
+    synset : Synset
+        What the network is trained on again.
+
+    retraining : Retraining
+        How.
+
+    seed : int
+        Seed of the curvature's random directions.
+
+    Notes
+    -----
+    Leaving out row i moves the trained weights by about
+    :math:`\frac{1}{n} (H + \lambda)^{-1} (\bar g_i - \bar g)`, which is an influence function [1]_
+    but for its gradient: :math:`\bar g_i` is the mean gradient of the row's loss along the path
+    on which the network is trained again from rewound weights, and :math:`\bar g` its mean over
+    rows. At the trained weights alone, rows that were learnt long ago have no gradient left. H is
+    the Gauss-Newton matrix at the trained weights, of the training rows if there are up to 2,000
+    and of the synset otherwise, :math:`\lambda` the weight decay and damping plus twice the
+    reciprocal of the path's length: directions of less curvature do not settle on it.
+
+    Where the trained weights are a minimum of the training objective (its gradient is less than a
+    tenth of what leaving out a row makes it), how they were found does not matter: gradients are
+    taken there alone, and :math:`\lambda` is only the weight decay and damping.
+
+    References
+    ----------
+    .. [1] Koh, Liang, "Understanding black-box predictions via influence functions", ICML 2017,
+       section 2.
+    """
+
+    model: FunctionalModel
+    rows: TrainingRows
+    synset: Synset
+    retraining: Retraining
+    seed: int
+
+    @cached_property
+    def path(self) -> GradientPath:
+        """Where gradients are taken."""
+        here = GradientPath([self.model.theta], torch.ones(1), 0.0)
+        total, squares = torch.zeros_like(self.model.theta), 0.0
+        for _, gradients in self._batches(here):
+            total += gradients.sum(0)
+            squares += float(gradients.square().sum())
+        slope = total / self.n_rows + self.model.weight_decay * self.model.theta
+        of_one_row = (squares / self.n_rows) ** 0.5 / self.n_rows
+        if float(slope.norm()) <= _STATIONARY * of_one_row:
+            return here
+        return retraining_path(self.model, self.synset, self.retraining)
+
+    @cached_property
+    def mean_gradient(self) -> torch.Tensor:
+        """Mean (D,) of all rows' gradients along the path."""
+        total = torch.zeros_like(self.model.theta)
+        for _, gradients in self._batches(self.path):
+            total += gradients.sum(0)
+        return total / self.n_rows
+
+    @cached_property
+    def inverse_curvature(self) -> InverseCurvature:
+        """The inverse of the curvature at the trained weights."""
+        generator = torch.Generator().manual_seed(self.seed)
+        if self.n_rows <= _MAX_CURVATURE_ROWS:
+            return inverse_curvature(
+                self.model, self.rows.X, self.rows.X.new_ones(self.n_rows), generator
+            )
+        return inverse_curvature(self.model, self.synset.X, self.synset.weight, generator)
+
+    def query_directions(
+        self, X: torch.Tensor, y: torch.Tensor, objective: Objective
+    ) -> torch.Tensor:
+        """Return what each query (q, d...) asks of the rows' gradients, (q, D)."""
+
+        def value(theta, x, label):
+            return objective(self.model(theta, x[None]), label[None])[0]
+
+        gradient = vmap(grad(value), (None, 0, 0), chunk_size=self._rows_at_once)
+        damping = self.model.weight_decay + self.retraining.damping + self.path.damping
+        return self.inverse_curvature.solve(gradient(self.model.theta, X, y), damping)
+
+    def effects(self, X: torch.Tensor, y: torch.Tensor, objective: Objective) -> torch.Tensor:
+        """Return the first-order effect of each training row on each query.
+
+        Parameters
+        ----------
+        X : Tensor of shape (q, d...)
+            Queries.
+
+        y : Tensor of shape (q,) or (q, C)
+            Their labels or values.
+
+        objective : callable
+            Maps outputs (q, C) and `y` to values (q,).
+
+        Returns
+        -------
+        effects : Tensor of shape (q, n)
+            Objective with all rows minus objective without the row; positive when it helps. Up to
+            a common factor in the objective's unit.
+        """
+        directions = self.query_directions(X, y, objective)
+        effects = self.model.theta.new_empty(len(X), self.n_rows)
+        for rows, gradients in self._batches(self.path):
+            torch.mm(directions, gradients.sub_(self.mean_gradient).T, out=effects[:, rows])
+        return effects.div_(-self.n_rows)
+
+    @property
+    def n_rows(self) -> int:
+        """Number of training rows n."""
+        return len(self.rows.X)
+
+    @property
+    def _rows_at_once(self) -> int:
+        return max(1, min(self.rows.batch_size, _NUMBERS_AT_ONCE // self.model.n_parameters))
+
+    def _batches(self, path: GradientPath) -> Iterator[tuple[slice, torch.Tensor]]:
+        """Yield a few rows' gradients (b, D) at a time."""
+        for start in range(0, self.n_rows, self._rows_at_once):
+            rows = slice(start, start + self._rows_at_once)
+            yield rows, path.gradients(self.model, self.rows.X[rows], self.rows.targets[rows])

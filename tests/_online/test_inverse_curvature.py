@@ -1,0 +1,63 @@
+import pytest
+import torch
+
+from sklearn_synset._online import _inverse_curvature
+from sklearn_synset._online._inverse_curvature import inverse_curvature
+from tests.problems import classification_model, mlp, regression_model
+from tests.reference import gauss_newton_matrix
+
+
+def generator():
+    return torch.Generator().manual_seed(0)
+
+
+def weighted_curvature(model, X, weight):
+    """Return the dense curvature of the weighted mean loss, each row repeated by its weight."""
+    return gauss_newton_matrix(model, model.theta, X.repeat_interleave(weight.long(), 0))
+
+
+@pytest.mark.parametrize("is_exact", [True, False])
+@pytest.mark.parametrize("problem", [classification_model, regression_model])
+def test_solutions_equal_those_of_the_dense_matrix(problem, is_exact, monkeypatch):
+    if not is_exact:  # the rank is above the number of weights
+        monkeypatch.setattr(_inverse_curvature, "_EXACT_UP_TO", 0)
+    model, X, _ = problem(8)
+    weight = torch.arange(1.0, 9.0, dtype=X.dtype)
+    gradients = torch.randn(3, model.n_parameters, generator=generator(), dtype=X.dtype)
+    matrix = weighted_curvature(model, X, weight) + 0.1 * torch.eye(model.n_parameters)
+    solution = inverse_curvature(model, X, weight, generator()).solve(gradients, 0.1)
+    torch.testing.assert_close(solution, torch.linalg.solve(matrix, gradients.T).T)
+
+
+def test_rows_at_once_do_not_change_the_curvature(monkeypatch):
+    model, X, _ = classification_model(8)
+    weight = torch.ones(8, dtype=X.dtype)
+    gradients = torch.randn(3, model.n_parameters, generator=generator(), dtype=X.dtype)
+    expected = inverse_curvature(model, X, weight, generator()).solve(gradients, 0.1)
+    monkeypatch.setattr(_inverse_curvature, "_ROWS_AT_ONCE", 3)
+    actual = inverse_curvature(model, X, weight, generator()).solve(gradients, 0.1)
+    torch.testing.assert_close(actual, expected)
+
+
+def test_a_low_rank_finds_the_leading_curvature_and_bounds_the_rest(monkeypatch):
+    for name, value in (("_EXACT_UP_TO", 0), ("_RANK", 6), ("_OVERSAMPLING", 6)):
+        monkeypatch.setattr(_inverse_curvature, name, value)
+    model, X, _ = classification_model(10, module=mlp(n_hidden=40))
+    matrix = gauss_newton_matrix(model, model.theta, X)
+    curvature, vectors = torch.linalg.eigh(matrix)
+    inverse = inverse_curvature(model, X, torch.ones(10, dtype=X.dtype), generator())
+    assert inverse.directions.shape == (model.n_parameters, 6)
+    torch.testing.assert_close(inverse.curvature, curvature.flip(0)[:6], rtol=1e-3, atol=1e-9)
+    leading, flat = vectors[:, -1][None], vectors[:, 0][None]
+    torch.testing.assert_close(
+        inverse.solve(leading, 1e-3), leading / (curvature[-1] + 1e-3), rtol=1e-3, atol=1e-3
+    )
+    assert inverse.rest == float(inverse.curvature[-1]) > 0
+    outside = inverse.solve(flat, 1e-3)
+    torch.testing.assert_close(outside, flat / (inverse.rest + 1e-3), rtol=1e-3, atol=1e-1)
+
+
+def test_without_damping_flat_directions_stay_finite():
+    model, X, _ = classification_model(2)
+    inverse = inverse_curvature(model, X, torch.ones(2, dtype=X.dtype), generator())
+    assert inverse.solve(torch.eye(model.n_parameters, dtype=X.dtype), 0.0).isfinite().all()

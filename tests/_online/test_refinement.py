@@ -1,0 +1,125 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.optimize import brentq
+
+from sklearn_synset._online._refinement import share_out
+
+CODES = np.array([0, 2, 1, 0, 2, 2, 1, 0, 2, 0])
+MEMBERSHIP = np.eye(3)[CODES]
+
+
+def problem(seed=0, n_queries=4):
+    rng = np.random.RandomState(seed)
+    return rng.normal(size=(n_queries, 3)), rng.normal(size=(n_queries, len(CODES)))
+
+
+def share_by_root_finding(scores, effects):
+    """Share one query's scores out, with a tilt that is searched for."""
+    sums = effects @ MEMBERSHIP
+    norms = np.linalg.norm(scores) * np.linalg.norm(sums)
+    effects = effects * max(scores @ sums, 0.1 * norms) / (sums @ sums)
+    floor = np.abs(effects).mean() / 2
+    helpful = (np.sqrt(effects**2 + 4 * floor**2) + effects) / 2
+    harmful = helpful - effects
+    shares = np.empty_like(effects)
+    for group, score in enumerate(scores):
+        p, m = helpful[group == CODES], harmful[group == CODES]
+        log_tilt = brentq(
+            lambda t, p=p, m=m, score=score: (p * np.exp(t) - m * np.exp(-t)).sum() - score,
+            *(-50, 50),
+            xtol=1e-14,
+        )
+        shares[group == CODES] = p * np.exp(log_tilt) - m * np.exp(-log_tilt)
+    return shares
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_shares_equal_those_whose_tilt_is_searched_for(seed):
+    scores, effects = problem(seed)
+    expected = [share_by_root_finding(*query) for query in zip(scores, effects, strict=True)]
+    np.testing.assert_allclose(share_out(scores, effects, CODES), expected, rtol=1e-9, atol=1e-11)
+
+
+finite = st.floats(-1e6, 1e6, allow_subnormal=False)
+
+
+@given(arrays(np.float64, (2, 3), elements=finite), arrays(np.float64, (2, 10), elements=finite))
+@settings(deadline=None, max_examples=200)
+def test_shares_are_finite_and_add_up_to_the_groups_score(scores, effects):
+    shares = share_out(scores, effects, CODES)
+    assert np.isfinite(shares).all()
+    scale = np.abs(scores).max() + np.abs(shares).max()
+    np.testing.assert_allclose(shares @ MEMBERSHIP, scores, rtol=0, atol=1e-13 * scale)
+
+
+def test_effects_that_already_add_up_stay_as_they_are():
+    _, effects = problem()
+    np.testing.assert_allclose(share_out(effects @ MEMBERSHIP, effects, CODES), effects)
+
+
+@pytest.mark.parametrize("factor", [1e-30, 3.0, 1e30])
+def test_the_unit_of_the_effects_does_not_matter(factor):
+    scores, effects = problem()
+    expected = share_out(scores, effects, CODES)
+    np.testing.assert_allclose(share_out(scores, factor * effects, CODES), expected)
+
+
+def test_shares_have_the_unit_of_the_scores():
+    scores, effects = problem()
+    expected = share_out(scores, effects, CODES)
+    np.testing.assert_allclose(share_out(7 * scores, effects, CODES), 7 * expected)
+
+
+def test_rows_keep_their_order_within_the_group_and_equal_rows_their_equality():
+    scores, effects = problem()
+    effects[:, 3] = effects[:, 0]
+    shares = share_out(scores, effects, CODES)
+    np.testing.assert_array_equal(shares[:, 3], shares[:, 0])
+    for group in range(3):
+        members = group == CODES
+        order = np.argsort(effects[:, members], axis=1, kind="stable")
+        sorted_shares = np.take_along_axis(shares[:, members], order, axis=1)
+        assert (np.diff(sorted_shares, axis=1) >= 0).all()
+
+
+@pytest.mark.parametrize("score", [-2.0, 0.0, 2.0])
+def test_effects_that_cancel_do_not_blow_up(score):
+    scores = np.array([[1.0, 1.0, score]])
+    effects = np.zeros((1, len(CODES)))
+    effects[0, CODES == 0] = effects[0, CODES == 1] = 0.5
+    effects[0, CODES == 2] = [1.0, -1.0, 1e-3, -1e-3]
+    assert np.abs(share_out(scores, effects, CODES)).max() < 4
+
+
+def test_where_no_row_has_an_effect_shares_are_equal():
+    scores, effects = problem()
+    expected = (scores / MEMBERSHIP.sum(0))[:, CODES]
+    np.testing.assert_allclose(share_out(scores, 0 * effects, CODES), expected)
+
+
+def test_effects_against_the_scores_still_order_the_rows():
+    scores, effects = problem()
+    scores = -(effects @ MEMBERSHIP)
+    shares = share_out(scores, effects, CODES)
+    first = CODES == 0
+    assert (np.argsort(shares[:, first]) == np.argsort(effects[:, first])).all()
+    assert np.ptp(shares[:, first], axis=1).min() > 0
+
+
+def test_permuting_rows_or_queries_permutes_the_shares():
+    scores, effects = problem()
+    expected = share_out(scores, effects, CODES)
+    rows, queries = np.random.RandomState(0).permutation(len(CODES)), [2, 0, 3, 1]
+    actual = share_out(scores[queries], effects[queries][:, rows], CODES[rows])
+    np.testing.assert_allclose(actual, expected[queries][:, rows])
+
+
+def test_the_arguments_stay_as_they_were():
+    scores, effects = problem()
+    copies = scores.copy(), effects.copy()
+    share_out(scores, effects, CODES)
+    np.testing.assert_array_equal(scores, copies[0])
+    np.testing.assert_array_equal(effects, copies[1])
