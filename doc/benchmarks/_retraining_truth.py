@@ -6,8 +6,14 @@ import numpy as np
 import torch
 from _retraining import initial_module, objective, retrain, train_one
 from _task_rows import group_rows
-from scipy.stats import rankdata
 from torch.func import functional_call
+
+from sklearn_synset.metrics import (
+    calibration_slope,
+    leave_one_out_ceiling,
+    leave_one_out_correlation,
+    linear_datamodeling_score,
+)
 
 
 def make_truth(task, progress=None):
@@ -73,9 +79,7 @@ def summarise(values, subset):
         "subset_margin": values[:, n_groups + 1 :].mean(0),
         "objective_full": values[:, 0],
     }
-    others = [np.delete(effects, seed, 0).mean(0) for seed in range(len(effects))]
-    one = [mean_spearman(effect, other) for effect, other in zip(effects, others, strict=True)]
-    truth["one_retrain"] = np.array(np.mean(one))
+    truth["one_retrain"] = np.array(leave_one_out_ceiling(effects.swapaxes(1, 2)))
     truth["lds_of_true_loo"] = np.array(evaluate(truth["effect_mean"].T, truth)["LDS"])
     return truth
 
@@ -112,14 +116,6 @@ def time_one(task, X, y):
     return time.perf_counter() - start
 
 
-def mean_spearman(a, b):
-    """Mean over columns of two arrays' Spearman correlation; a constant column counts as 0."""
-    a, b = (rankdata(values, axis=0) for values in (a, b))
-    a, b = a - a.mean(0), b - b.mean(0)
-    norm = np.sqrt((a**2).sum(0) * (b**2).sum(0))
-    return float(np.divide((a * b).sum(0), norm, out=np.zeros_like(norm), where=norm > 0).mean())
-
-
 def evaluate(scores, truth):
     """Compare attribution scores with real retraining.
 
@@ -142,15 +138,12 @@ def evaluate(scores, truth):
         - `r`, Pearson correlation of all (query, group) pairs with the true effect of seed 0.
     """
     scores = np.asarray(scores, np.float64)
-    effect = truth["effect_seed0"].T.ravel()
-    covariance = np.cov(scores.ravel(), effect)
-    deviations = np.sqrt(np.diag(covariance))
-    with np.errstate(invalid="ignore", divide="ignore"):  # constant scores have no slope
-        slope = covariance[0, 1] / covariance[0, 0]
-        r = covariance[0, 1] / deviations.prod()
+    effect = truth["effect_seed0"].T
+    with np.errstate(invalid="ignore", divide="ignore"):  # constant scores have no correlation
+        r = np.corrcoef(scores.ravel(), effect.ravel())[0, 1]
     return {
-        "LOO": mean_spearman(scores.T, truth["effect_mean"]),
-        "LDS": mean_spearman(truth["subset"] @ scores.T, truth["subset_margin"]),
-        "slope": float(slope),
+        "LOO": leave_one_out_correlation(truth["effect_mean"].T, scores),
+        "LDS": linear_datamodeling_score(truth["subset_margin"], scores, truth["subset"]),
+        "slope": calibration_slope(effect, scores),
         "r": float(r),
     }

@@ -2,7 +2,12 @@
 
 import numpy as np
 import pandas as pd
-from scipy.stats import spearmanr
+
+from sklearn_synset.metrics import (
+    calibration_slope,
+    leave_one_out_ceiling,
+    leave_one_out_correlation,
+)
 
 POOR, GOOD = 0.3, 0.5  # rank correlations
 
@@ -36,12 +41,6 @@ def largest_move(findings):
     )
 
 
-def mean_rank_correlation(predicted, truth):
-    """Return the mean over queries of the Spearman correlation over groups."""
-    pairs = zip(predicted, truth, strict=True)
-    return float(np.mean([spearmanr(a, b).statistic for a, b in pairs]))
-
-
 def agreement(findings):
     """Compare predicted with retrained effects on the handful of groups.
 
@@ -58,12 +57,11 @@ def agreement(findings):
     seeds = findings.retrained[:, :, findings.handful]
     truth = seeds.mean(0)
     others = [np.delete(seeds, i, 0).mean(0) for i in range(len(seeds))]
-    retraining = [mean_rank_correlation(*pair) for pair in zip(seeds, others, strict=True)]
     return {
-        "rank": mean_rank_correlation(predicted, truth),
-        "rank_others": np.mean([mean_rank_correlation(predicted, other) for other in others]),
-        "retraining_others": np.mean(retraining),
-        "slope": np.polyfit(predicted.ravel(), truth.ravel(), 1)[0],
+        "rank": leave_one_out_correlation(truth, predicted),
+        "rank_others": np.mean([leave_one_out_correlation(other, predicted) for other in others]),
+        "retraining_others": leave_one_out_ceiling(seeds),
+        "slope": calibration_slope(truth, predicted),
         "noise": np.sqrt(seeds.var(0, ddof=1).mean()),
     }
 

@@ -22,8 +22,9 @@ def flip_labels(y, *, rate=0.1, transition="uniform", random_state=None):
 
     transition : {"uniform", "next"} or array-like of shape (C, C), default="uniform"
         What wrong labels are drawn from. "uniform": all other classes alike; "next": the class that
-        follows in sorted order (the first follows the last). An array for C classes holds in row c how
-        likely a wrong row of class c is given each label, up to a factor; its diagonal is not looked at.
+        follows in sorted order (the first follows the last). An array for C classes holds in row
+        c how likely a wrong row of class c is given each label, up to a factor; its diagonal is not
+        looked at.
 
     random_state : int, RandomState instance or None, default=None
         Determines the rows and their new labels.

@@ -6,14 +6,14 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-from sklearn.utils import Bunch, check_random_state, check_scalar, column_or_1d
-from sklearn.utils.validation import check_consistent_length
+from sklearn.utils import Bunch, check_random_state, check_scalar
 
 from sklearn_synset._online._objective import Objective, resolve_objective
 from sklearn_synset._skorch_net import initialized_clone
 from sklearn_synset._torch_interop import draw_seed
 from sklearn_synset.metrics._job_cache import JobCache, open_cache
 from sklearn_synset.metrics._retrained_objective import objective_values
+from sklearn_synset.metrics._row_order import read_groups
 from sklearn_synset.metrics._training import (
     TrainingProblem,
     count_rows,
@@ -165,7 +165,7 @@ def retraining(
     problem = training_problem(estimator, X, y)
     X_query = problem.query_rows(X_query)
     y_query = problem.query_target(X_query, y_query)
-    labels, codes = _read_groups(groups, problem.n_rows)
+    labels, codes = read_groups(groups, problem.n_rows)
     is_regression = problem.classes is None
     function = resolve_objective(
         objective, "squared_error" if is_regression else "cross_entropy", loss_scale=2.0
@@ -230,18 +230,6 @@ class _Job:
         if self.cache is not None:
             self.cache.save(name, values)
         return values
-
-
-def _read_groups(groups: object, n_rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the groups' labels (n_groups,), and the index of each row's (n_rows,)."""
-    groups = np.arange(n_rows) if groups is None else column_or_1d(groups)
-    check_consistent_length(groups, np.empty(n_rows))
-    if groups.dtype.kind == "f" and not np.isfinite(groups).all():
-        raise ValueError("groups holds NaN or infinity.")
-    labels, codes = np.unique(groups, return_inverse=True)
-    if len(labels) < 2:
-        raise ValueError(f"At least 2 groups are needed to leave one out, got {len(labels)}.")
-    return labels, codes
 
 
 def _read_subsets(
