@@ -10,7 +10,7 @@ import torch
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
-from sklearn.utils import check_array, column_or_1d, indexable
+from sklearn.utils import assert_all_finite, check_array, column_or_1d, indexable
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.parallel import Parallel, delayed
 from skorch import NeuralNet
@@ -105,6 +105,8 @@ class TrainingProblem:
         (X,) = indexable(_as_array(X))
         if self.net is not None and isinstance(self.X, np.ndarray) and isinstance(X, np.ndarray):
             X = X.astype(self.X.dtype, copy=False)
+            if self.estimator is self.net:
+                assert_all_finite(X, input_name="X_query")
         shapes = [rows.shape[1:] for rows in (self.X, X)]
         if shapes[0] != shapes[1]:
             raise ValueError(
@@ -338,7 +340,8 @@ def _inputs_of_net(
     dtype = next(initialized.module_.parameters()).dtype
     rows = np.arange(min(2, count_rows(X)))
     if estimator is net:
-        if X.dtype.kind == "f":
+        if isinstance(X, np.ndarray) and X.dtype.kind == "f":
+            assert_all_finite(X, input_name="X")
             X = X.astype(torch.empty(0, dtype=dtype).numpy().dtype, copy=False)
         first = take_rows(X, rows)
     else:

@@ -514,9 +514,6 @@ class Untrainable(BaseEstimator):
         raise AssertionError("trained")
 
 
-NAN = np.full((8, 4), np.nan)
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -581,6 +578,14 @@ def test_a_training_that_diverges_says_so(iris):
     X, y, groups, X_query, y_query = iris
     with pytest.raises(ValueError, match="diverged"):
         retraining(net().set_params(lr=1e38), X, y, X_query, y_query, groups=groups)
+
+
+@pytest.mark.parametrize("name", ["X", "X_query"])
+def test_a_net_is_not_trained_on_rows_with_nan(iris, name):
+    arguments = dict(zip(("X", "y", "groups", "X_query", "y_query"), iris, strict=True))
+    arguments[name] = np.where(arguments[name] > 1, np.nan, arguments[name])
+    with pytest.raises(ValueError, match=f"Input {name} contains NaN"):
+        retraining(net(), **arguments)
 
 
 def test_a_net_of_another_width_is_refused(iris):
