@@ -118,7 +118,7 @@ def group_scores(peer_name, task, module, data, truth, *, retrainable=True):
         return {}
     origin = task.path.stem if retrainable else f"outside-{task.name}"
     out = HERE / "cache" / f"peers-{origin}-{peer_name.replace(' ', '-').replace(',', '')}.npz"
-    labels = [label(setting) for setting in peer.settings(len(data[0]))]
+    labels = [label(setting) for setting in peer.settings(len(data[0]), n_weights)]
     stored = dict(np.load(out)) if out.exists() else {}
     if missing := [name for name in labels if f"{name}/scores" not in stored]:
         with tempfile.TemporaryDirectory() as folder:

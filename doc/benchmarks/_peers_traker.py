@@ -11,7 +11,7 @@ from torch.func import functional_call
 from trak import TRAKer
 from trak.modelout_functions import AbstractModelOutput
 
-_BATCH = 500  # rows whose gradients are held at once
+_BATCH = 2500  # rows whose gradients are held at once
 
 
 class TaskOutput(AbstractModelOutput):
@@ -62,6 +62,7 @@ def trak(problem, relative_ridge=None, **setting):
             save_dir=folder,
             device="cpu",
             logging_level=logging.ERROR,
+            use_half_precision=False,
             **setting,
         )
         traker.load_checkpoint(state, model_id=0)
