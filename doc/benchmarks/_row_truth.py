@@ -7,8 +7,10 @@ from dataclasses import replace
 import numpy as np
 import torch
 from _retraining import retrain
-from _retraining_truth import judge, mean_spearman
+from _retraining_truth import judge
 from fidelity_tasks import CACHE
+
+from sklearn_synset.metrics import linear_datamodeling_score
 
 PROTOCOL = 1  # part of the cache's file names: raise it when the truth is made in another way
 
@@ -80,5 +82,4 @@ def row_lds(scores, truth):
         between the sum of the kept rows' scores and the objective of the network trained on them,
         mean over seeds.
     """
-    predicted = truth["kept"].astype(np.float64) @ np.asarray(scores, np.float64).T
-    return mean_spearman(predicted, truth["objective_seeds"].mean(0))
+    return linear_datamodeling_score(truth["objective_seeds"], scores, truth["kept"])
