@@ -89,8 +89,13 @@ class EpochProgress(Callback):
 
     def on_train_end(self, net, **kwargs):
         """Close the bar, and let go of it as it cannot be pickled."""
-        self.bar_.close()
-        del self.bar_
+        self.close()
+
+    def close(self):
+        """Close the bar, if it is open; a training that fails does not come to its end."""
+        if hasattr(self, "bar_"):
+            self.bar_.close()
+            del self.bar_
 
 
 def default_net(

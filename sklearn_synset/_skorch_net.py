@@ -1,6 +1,9 @@
 """What a skorch net says about its training: loss, weight decay, order of the classes."""
 
+import traceback
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +12,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from skorch import NeuralNet, NeuralNetBinaryClassifier, NeuralNetClassifier
 
+from sklearn_synset._default_network import EpochProgress
 from sklearn_synset._kept_rows import clone_without
 from sklearn_synset._torch_interop import as_array, as_tensor, keep_global_state
 
@@ -233,10 +237,40 @@ def fitted_clone(
     with keep_global_state(seed), torch.enable_grad():
         if n_threads is not None:
             torch.set_num_threads(n_threads)
-        if kept is None:
-            return clone(net).fit(X, y)
-        copied, X, y = clone_without(net, X, y, kept)
-        return copied.fit(X, y)
+        copied = clone(net)
+        if kept is not None:
+            copied, X, y = clone_without(net, X, y, kept)
+        with _stops_when_interrupted(copied):
+            return copied.fit(X, y)
+
+
+@contextmanager
+def _stops_when_interrupted(net: NeuralNet) -> Iterator[None]:
+    """Raise the user's KeyboardInterrupt, which skorch takes for an early end of the training.
+
+    Callbacks raise it too, to stop early: those that come through `notify` are left to skorch.
+    """
+    interrupts: list[KeyboardInterrupt] = []
+
+    def fit_loop(*args, **kwargs):
+        try:
+            return type(net).fit_loop(net, *args, **kwargs)
+        except KeyboardInterrupt as interrupt:
+            frames = traceback.extract_tb(interrupt.__traceback__)
+            if not any(frame.name == "notify" for frame in frames):
+                interrupts.append(interrupt)
+            raise
+
+    vars(net)["fit_loop"] = fit_loop
+    try:
+        yield
+        if interrupts:
+            raise interrupts[0]
+    finally:
+        vars(net).pop("fit_loop", None)
+        for _, callback in getattr(net, "callbacks_", []):
+            if isinstance(callback, EpochProgress):
+                callback.close()
 
 
 def criterion_target(net: NeuralNet, y: np.ndarray, *, dtype: torch.dtype, ndim: int) -> np.ndarray:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from sklearn_synset._functional_model import FunctionalModel
+from sklearn_synset._memory import in_smaller_chunks
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +113,11 @@ def residual_norm(
     residual_norm : Tensor of shape (n,)
         :math:`\lVert \mathrm{softmax}(f(x_i)) - y_i \rVert`, or :math:`\lVert f(x_i) - y_i \rVert`.
     """
+
+    def evaluate(size: int) -> torch.Tensor:
+        return torch.cat([model(model.theta, rows) for rows in X.split(size)])
+
     with torch.no_grad():
-        outputs = torch.cat([model(model.theta, rows) for rows in X.split(batch_size)])
+        outputs = in_smaller_chunks(evaluate, min(batch_size, len(X)), "rows")
         fitted = outputs.softmax(-1) if model.loss == "cross_entropy" else outputs
         return (fitted - targets).norm(dim=-1)

@@ -48,6 +48,7 @@ from sklearn_synset._torch_interop import (
     torch_generator,
     use_one_thread_if_small,
 )
+from sklearn_synset._transaction import all_or_nothing
 from sklearn_synset._wrapped_model import restore, wrap
 
 __all__ = ["SynsetAttributor"]
@@ -342,6 +343,7 @@ class SynsetAttributor(TransformerMixin, BaseEstimator):
         self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=False)
+    @all_or_nothing
     def fit(self, X, y, groups=None):
         """Train the network if it is not, and distil the synset.
 

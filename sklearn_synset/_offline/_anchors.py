@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from sklearn_synset._functional_model import FunctionalModel
+from sklearn_synset._memory import in_smaller_chunks
 from sklearn_synset._offline._gradient_distance import Distance
 from sklearn_synset._offline._group_gradient import group_gradients
 from sklearn_synset._online._removal import Retraining, removal_path
@@ -41,9 +42,11 @@ class TrainingRows:
 
     def gradients(self, model: FunctionalModel, theta: torch.Tensor) -> torch.Tensor:
         """Return each group's part of the gradient of the mean loss, (K, D)."""
-        return group_gradients(
-            model, theta, self.X, self.targets, self.rows_by_group, self.batch_size
-        )
+
+        def gradients(size: int) -> torch.Tensor:
+            return group_gradients(model, theta, self.X, self.targets, self.rows_by_group, size)
+
+        return in_smaller_chunks(gradients, self.batch_size, "rows")
 
 
 @dataclass(frozen=True)

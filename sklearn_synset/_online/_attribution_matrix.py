@@ -5,6 +5,7 @@ import torch
 from torch.func import vmap
 
 from sklearn_synset._functional_model import FunctionalModel
+from sklearn_synset._memory import in_smaller_chunks
 from sklearn_synset._online._objective import Objective
 from sklearn_synset._torch_interop import as_array
 
@@ -68,11 +69,14 @@ def effects_by_network(
     batch_size: int,
 ) -> np.ndarray:
     """Return the effects (M, q, R) of each displacement on each query, for each of M networks."""
-    matrices = [
-        as_array(attribution_matrix(model, displacement, X, y, objective, batch_size).double())
-        for model, displacement in zip(models, displacements, strict=True)
-    ]
-    return np.stack(matrices)
+
+    def matrices(size: int) -> list[np.ndarray]:
+        return [
+            as_array(attribution_matrix(model, displacement, X, y, objective, size).double())
+            for model, displacement in zip(models, displacements, strict=True)
+        ]
+
+    return np.stack(in_smaller_chunks(matrices, batch_size, "rows"))
 
 
 def mean_effects(

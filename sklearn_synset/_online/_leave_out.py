@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from sklearn_synset._functional_model import FunctionalModel
+from sklearn_synset._memory import in_smaller_chunks
 from sklearn_synset._online._removal import Retraining, displacements, plan_retraining
 from sklearn_synset._online._rewinding import auto_rewind
 from sklearn_synset._synset import Synset
@@ -89,8 +90,13 @@ class LeaveOut:
         FloatingPointError
             If a network diverges however short the steps.
         """
-        parts = kept.split(self.n_networks(model, len(synset.weight)))
-        return torch.cat([self._solve(model, synset, part, retraining) for part in parts])
+
+        def solve(size: int) -> torch.Tensor:
+            parts = [self._solve(model, synset, part, retraining) for part in kept.split(size)]
+            return torch.cat(parts)
+
+        n_networks = min(len(kept), self.n_networks(model, len(synset.weight)))
+        return in_smaller_chunks(solve, n_networks, "networks")
 
     def _solve(
         self, model: FunctionalModel, synset: Synset, kept: torch.Tensor, retraining: Retraining

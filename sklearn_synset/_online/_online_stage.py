@@ -8,6 +8,7 @@ import torch
 
 from sklearn_synset._functional_model import FunctionalModel
 from sklearn_synset._input_checks import finite
+from sklearn_synset._memory import in_smaller_chunks
 from sklearn_synset._offline._anchors import TrainingRows
 from sklearn_synset._offline._probes import Probes
 from sklearn_synset._online._attribution_matrix import effects_by_network, mean_effects
@@ -141,8 +142,15 @@ class OnlineStage:
 
     @torch.no_grad()
     def _outputs(self, X: np.ndarray) -> list[torch.Tensor]:
-        batches = self._rows(X).split(self.leave_out.batch_size)
-        return [torch.cat([model(model.theta, rows) for rows in batches]) for model in self.models]
+        rows = self._rows(X)
+
+        def evaluate(size: int) -> list[torch.Tensor]:
+            parts = rows.split(size)
+            return [
+                torch.cat([model(model.theta, part) for part in parts]) for model in self.models
+            ]
+
+        return in_smaller_chunks(evaluate, min(self.leave_out.batch_size, len(X)), "rows")
 
 
 def encoded_labels(model: FunctionalModel, target: np.ndarray) -> torch.Tensor:
