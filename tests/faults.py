@@ -15,10 +15,16 @@ FAST = {"max_iter": 8, "n_steps": 8, "n_probes": 2, "step_size": 0.05, "random_s
 N = 36
 ERRORS = {"error": ValueError("injected"), "interrupt": KeyboardInterrupt("injected")}
 OUT_OF_MEMORY = {
-    "MemoryError": MemoryError(),
-    "torch on the CPU": RuntimeError("DefaultCPUAllocator: not enough memory: you tried ..."),
-    "torch on a GPU": torch.cuda.OutOfMemoryError("CUDA out of memory."),
+    "MemoryError": (MemoryError, ""),
+    "torch on the CPU": (RuntimeError, "DefaultCPUAllocator: not enough memory: you tried ..."),
+    "torch on a GPU": (torch.cuda.OutOfMemoryError, "CUDA out of memory."),
 }
+
+
+def run_out_of_memory(name):
+    """Raise one of the errors that say so."""
+    error, message = OUT_OF_MEMORY[name]
+    raise error(message)
 
 
 def rows():

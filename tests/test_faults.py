@@ -16,7 +16,15 @@ from sklearn_synset import SynsetAttributor
 from sklearn_synset._functional_model import FunctionalModel
 from sklearn_synset._memory import in_smaller_chunks
 from tests import faults
-from tests.faults import CALLABLES, ERRORS, FAST, OUT_OF_MEMORY, Failing, FailingCallback
+from tests.faults import (
+    CALLABLES,
+    ERRORS,
+    FAST,
+    OUT_OF_MEMORY,
+    Failing,
+    FailingCallback,
+    run_out_of_memory,
+)
 from tests.problems import mlp
 
 pytestmark = pytest.mark.filterwarnings(
@@ -191,7 +199,7 @@ def test_a_chunk_that_does_not_fit_is_halved(name):
     def evaluate(size):
         tried.append(size)
         if size > 5:
-            raise OUT_OF_MEMORY[name]
+            run_out_of_memory(name)
         return "result"
 
     with pytest.warns(RuntimeWarning, match="not enough memory for twice .* rows at once"):
@@ -203,7 +211,7 @@ def test_a_chunk_that_does_not_fit_is_halved(name):
 @pytest.mark.parametrize("name", OUT_OF_MEMORY)
 def test_memory_that_is_too_small_for_anything_is_told(name):
     def evaluate(size):
-        raise OUT_OF_MEMORY[name]
+        run_out_of_memory(name)
 
     with pytest.raises(MemoryError, match="not enough memory for one of the rows"):
         in_smaller_chunks(evaluate, 8, "rows")
@@ -221,13 +229,13 @@ def test_other_errors_are_not_tried_again():
     assert tried == [8]
 
 
-def with_little_memory(monkeypatch, error, largest=8):
+def with_little_memory(monkeypatch, name, largest=8):
     """Let every evaluation of more than a few rows run out of memory."""
     call = FunctionalModel.__call__
 
     def limited(self, theta, X):
         if len(X) > largest:
-            raise error
+            run_out_of_memory(name)
         return call(self, theta, X)
 
     monkeypatch.setattr(FunctionalModel, "__call__", limited)
@@ -238,7 +246,7 @@ def with_little_memory(monkeypatch, error, largest=8):
 def test_queries_go_on_in_smaller_chunks(fitted, monkeypatch, name, method):
     X = faults.rows()[0]
     expected = getattr(fitted, method)(X)
-    with_little_memory(monkeypatch, OUT_OF_MEMORY[name])
+    with_little_memory(monkeypatch, name)
     with pytest.warns(RuntimeWarning, match="not enough memory"):
         found = getattr(fitted, method)(X)
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)

@@ -7,6 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from sklearn_synset._functional_model import FunctionalModel, copy_module
+from sklearn_synset._memory import in_smaller_chunks
 from sklearn_synset._offline._anchors import TrainingRows
 from sklearn_synset._online._leave_out import LeaveOut
 from sklearn_synset._online._objective import Objective
@@ -89,9 +90,12 @@ class Probes:
 
         @torch.no_grad()
         def values(network, theta):
-            rows = torch.arange(len(X)).split(batch_size)
-            parts = [objective(network(theta, X[part]), y[part]) for part in rows]
-            return as_array(torch.cat(parts).double())
+            def evaluate(size):
+                rows = torch.arange(len(X)).split(size)
+                parts = [objective(network(theta, X[part]), y[part]) for part in rows]
+                return as_array(torch.cat(parts).double())
+
+            return in_smaller_chunks(evaluate, min(batch_size, len(X)), "rows")
 
         total = np.zeros((len(X), len(self)))
         for model, thetas, buffers in zip(models, self.theta, self.buffers, strict=True):

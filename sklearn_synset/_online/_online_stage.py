@@ -122,7 +122,8 @@ class OnlineStage:
     ) -> np.ndarray:
         """Return the effect (q, P) of each probe on each query, mean over networks."""
         y, size = encoded_labels(self.models[0], target), self.leave_out.batch_size
-        return probes.effects(self.models, self._rows(X), y, objective, size)
+        effects = probes.effects(self.models, self._rows(X), y, objective, size)
+        return finite(effects, "measured effects")
 
     def objectives(self, X: np.ndarray, target: np.ndarray, objective: Objective) -> np.ndarray:
         """Return each query's objective (q,) with nothing left out, mean over networks."""
