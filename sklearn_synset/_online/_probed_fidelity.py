@@ -15,6 +15,7 @@ from sklearn_synset.metrics._calibration import least_squares_slope
 from sklearn_synset.metrics._rank_correlation import mean_rank_correlation
 
 _LOW_CORRELATION = 0.3
+_WRONG_SIZE = 2.0
 
 
 def probed_effects(
@@ -83,7 +84,7 @@ def _slope(predicted: np.ndarray, measured: np.ndarray) -> float:
 
 
 def warn_if_unfaithful(fidelity: Bunch) -> None:
-    """Warn when the rank correlation with the probes is low.
+    """Warn when attributions are in another order, or of another size, than the probes say.
 
     Parameters
     ----------
@@ -93,14 +94,24 @@ def warn_if_unfaithful(fidelity: Bunch) -> None:
     Warns
     -----
     ConvergenceWarning
-        If the rank correlation is below 0.3.
+        If the rank correlation is below 0.3, or the slope is below 1/2 or above 2 and its interval
+        does not hold 1.
     """
+    start = "Attributions agree badly with groups really left out of the training rows: "
+    slope, (low, high) = fidelity.slope, fidelity.slope_interval
     if fidelity.rank_correlation < _LOW_CORRELATION:
-        low, high = fidelity.rank_correlation_interval
-        warnings.warn(
-            "Attributions agree badly with groups really left out of the training rows: rank "
-            f"correlation {fidelity.rank_correlation:.2f}, between {low:.2f} and {high:.2f} (1 is "
-            "perfect). Raise synset_size or max_iter, or make fewer, larger groups with n_groups.",
-            ConvergenceWarning,
-            stacklevel=4,
+        from_, to = fidelity.rank_correlation_interval
+        message = (
+            f"rank correlation {fidelity.rank_correlation:.2f}, between {from_:.2f} and {to:.2f} "
+            "(1 is perfect). Raise synset_size or max_iter, or make fewer, larger groups with "
+            "n_groups."
         )
+    elif (slope < 1 / _WRONG_SIZE and high < 1) or (slope > _WRONG_SIZE and low > 1):
+        message = (
+            f"measured effects are {slope:.2f} times the predicted ones, between {low:.2f} and "
+            f"{high:.2f} times (1 is perfect). Trust their order, not their size; a network that "
+            "was trained for longer may be told better."
+        )
+    else:
+        return
+    warnings.warn(start + message, ConvergenceWarning, stacklevel=4)
