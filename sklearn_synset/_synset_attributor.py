@@ -18,7 +18,6 @@ from sklearn_synset._input_checks import (
     check_range,
     check_row_shape,
     refuse_masked,
-    unknown_labels,
 )
 from sklearn_synset._offline._anchors import TrainingRows
 from sklearn_synset._offline._data_partition import auto_n_groups, class_wise_kmeans
@@ -35,9 +34,11 @@ from sklearn_synset._online._probed_fidelity import (
     probed_effects,
     warn_if_unfaithful,
 )
+from sklearn_synset._online._rows_left_out import representatives
 from sklearn_synset._online._sample_level import attribution_to_rows, most_influential
 from sklearn_synset._online._standard_error import standard_error
 from sklearn_synset._persistence import load_attributor, save_attributor
+from sklearn_synset._removed_rows import removed_rows
 from sklearn_synset._synset import one_hot_targets
 from sklearn_synset._target import encode_target, n_outputs, read_target, rows_of_known_labels
 from sklearn_synset._torch_interop import (
@@ -422,6 +423,9 @@ class SynsetAttributor(TransformerMixin, BaseEstimator):
                 groups[self._probes.groups],
             )
         self._online = online
+        self._representatives = as_array(
+            representatives(rows.X, rows.targets, rows.rows_by_group, offline.synset)
+        )
         self._centres = group_centres(X, target, codes, None if classes is None else len(classes))
         self.estimators_ = [estimator for estimator, _ in networks]
         self.estimator_ = self.estimators_[0]
@@ -578,22 +582,23 @@ class SynsetAttributor(TransformerMixin, BaseEstimator):
         Returns
         -------
         scores : ndarray of shape (n_queries,)
-            Objective of each row when the group of the fitted partition that it falls in (the
-            nearest centre, among groups with its class) is left out. Low is suspicious. Where the
-            objective is the prediction, minus the loss takes its place.
+            Mean objective of each row over the trained network, one that has just begun to train
+            again, and one that does so without the row's own group (the group of the fitted
+            partition with the nearest centre, among those with its class). Low is suspicious.
+            Where the objective is the prediction, minus the loss takes its place.
+
+        Notes
+        -----
+        Networks are trained again on the synset, from weights that 0.95 of the outputs are taken
+        away from, and asked along the first quarter of the retraining. A row with a wrong label is
+        learnt late, and from itself and its like alone; the trained network may know it by heart.
         """
         X, target = self._check_queries(X, y)
         model = self._online.models[0]
         is_prediction = self.objective in ("auto", "prediction") and model.loss == "squared_error"
         function = self._objective(model, "loss" if is_prediction else None)
-        scores = self._online.objectives(X, target, function)
-        displacements = self._online.without_each_group()
-        assigned = self._centres.assign(X, target)
-        for group in np.unique(assigned):
-            rows = np.flatnonzero(assigned == group)
-            own = [displacement[[group]] for displacement in displacements]
-            scores[rows] -= self._online.effects(own, X[rows], target[rows], function)[:, 0]
-        return scores.astype(X.dtype)
+        own_group = self._centres.assign(X, target)
+        return self._online.own_group_objectives(X, target, own_group, function).astype(X.dtype)
 
     def score(self, X, y=None):
         """Return the synset's fidelity on some rows, measured against the probes.
@@ -625,35 +630,46 @@ class SynsetAttributor(TransformerMixin, BaseEstimator):
         """
         return fidelity_score(*self._probed_effects(X, y))
 
-    def leave_out(self, groups):
-        """Return the network as if it had never seen some groups.
+    def leave_out(self, groups=None, *, rows=None):
+        """Return the network as if it had never seen some groups or rows.
 
         Parameters
         ----------
-        groups : array-like of shape (n,)
+        groups : array-like of shape (n,), default=None
             Labels of groups, out of `groups_`.
+
+        rows : array-like, default=None
+            Training rows to leave out, in the order of `fit`: a boolean mask (n_rows,), or indices.
 
         Returns
         -------
         network : Module or NeuralNet
-            Of the type that was wrapped, with other weights; a list of them if `n_models > 1`.
+            Of the type that was wrapped, with other weights; a list of them if `n_models > 1`. A
+            skorch net is fitted, with the history and the classes of the one that was wrapped; as
+            that one does, it predicts positions in `classes_` if it was trained in `fit`.
+
+        Raises
+        ------
+        TypeError
+            If neither is given, or `rows` holds neither booleans nor integers.
+
+        ValueError
+            If a group or row is unknown, or nothing would be left.
+
+        Notes
+        -----
+        Weights of the trained network, moved by what training again on the synset without the
+        groups does to them. Of a row that is left out alone, the nearest synset row of its group
+        loses the weight; a row that the network fits badly mostly stands for itself there.
         """
         check_is_fitted(self)
-        groups = np.atleast_1d(np.asarray(groups))
-        if groups.ndim > 1:
-            raise ValueError(f"groups should be a 1d array, got an array of shape {groups.shape}.")
-        unknown = unknown_labels(groups, self.groups_)
-        if unknown:
-            raise ValueError(f"groups holds {unknown}, which are not in groups_.")
-        group_size = self._online.synset.group_size
-        kept = group_size.new_ones(1, len(group_size))
-        kept[0, np.searchsorted(self.groups_, groups)] = 0
-        if not kept.any():
-            raise ValueError("groups holds all groups: nothing would be left to train on.")
+        removed = removed_rows(self.group_labels_, groups, rows)
+        codes = np.searchsorted(self.groups_, self.group_labels_)
+        displacements = self._online.without_rows(self._representatives, codes, removed)
         networks = [
             restore(estimator, model, model.theta + displacement[0])
             for estimator, model, displacement in zip(
-                self.estimators_, self._online.models, self._online.without(kept), strict=True
+                self.estimators_, self._online.models, displacements, strict=True
             )
         ]
         return networks[0] if self.n_models == 1 else networks

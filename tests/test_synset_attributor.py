@@ -1,6 +1,7 @@
 """What attributions claim: closed forms, real retraining, invariances, planted answers."""
 
 import random
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from skorch import NeuralNetClassifier
 from torch import nn
 
 from sklearn_synset import SynsetAttributor
+from sklearn_synset._online._objective import margin, negative_squared_error
 from tests.problems import mlp, seeded, small_conv, train
 from tests.reference import (
     linear_module,
@@ -169,16 +171,23 @@ def test_predicted_labels_are_what_transform_is_judged_on(softmax):
     assert np.abs(other - attributions).max() > 0.1
 
 
+def scores_without_each_group(attributor, X, target, objective):
+    """Return (n_queries, n_groups): scores of rows, were each group their own."""
+    groups = range(len(attributor.groups_))
+    own = [np.full(len(X), group) for group in groups]
+    score = attributor._online.own_group_objectives
+    return np.stack([score(X, target, group, objective) for group in own], axis=1)
+
+
 def test_a_row_is_scored_without_its_own_group(softmax):
     attributor, X, y, _, _ = softmax
-    with torch.no_grad():
-        before = log_odds(attributor.estimator_(torch.as_tensor(X)), y)
-    candidates = before[:, None] - attributor.attribute(X, y)
+    candidates = scores_without_each_group(attributor, X, y, margin)
     own = np.searchsorted(attributor.groups_, attributor.group_labels_)
     expected = candidates[np.arange(len(X)), own]
     scores = attributor.score_samples(X, y)
     assert np.isclose(scores, expected, atol=1e-6).mean() > 0.9
     assert np.isclose(scores[:, None], candidates, atol=1e-6).any(1).all()
+    assert (np.ptp(candidates, axis=1) > 1e-3).all()
 
 
 def test_a_row_of_a_regression_is_scored_by_its_loss(regression):
@@ -187,12 +196,21 @@ def test_a_row_of_a_regression_is_scored_by_its_loss(regression):
         linear_module(ridge(X, y, 0.1)), weight_decay=0.1, n_probes=0, n_steps=20, random_state=0
     )
     attributor.set_params(max_iter=4).fit(X, y, groups=groups)
-    with torch.no_grad():
-        predicted = attributor.estimator_(torch.as_tensor(X)).numpy()[:, 0]
-    losses = np.square(predicted - y)[:, None] + attributor.attribute(X, y, objective="loss")
+    loss = partial(negative_squared_error, loss_scale=2.0)
+    candidates = scores_without_each_group(attributor, X, y, loss)
     scores = attributor.score_samples(X, y)
     assert (scores <= 0).all()
-    assert np.isclose(-scores[:, None], losses, atol=1e-9).any(1).all()
+    assert np.isclose(scores[:, None], candidates, atol=1e-9).any(1).all()
+
+
+def test_rows_left_out_of_real_rows_are_as_a_group_of_them(regression):
+    X, y, groups, _ = regression
+    removed = np.arange(len(X)) % 7 == 3
+    common = {"weight_decay": 0.1, "n_steps": 400, "rewind": 0.0, **REAL_ROWS}
+    attributor = SynsetAttributor(linear_module(ridge(X, y, 0.1)), **common)
+    module = attributor.fit(X, y, groups=groups).leave_out(rows=removed)
+    theta = np.append(module.weight.detach().numpy(), module.bias.detach().numpy())
+    np.testing.assert_allclose(theta, ridge(X[~removed], y[~removed], 0.1), atol=1e-9)
 
 
 # Invariances
@@ -214,6 +232,31 @@ def test_removing_nothing_changes_nothing(iris):
         assert all(torch.equal(value, weights[name]) for name, value in same.named_parameters())
     named = SynsetAttributor(module, **FAST).fit(X, y, groups=np.array(list("abc"))[y])
     assert torch.equal(named.leave_out([])[0].weight, module[0].weight)
+
+
+def test_leaving_no_rows_out_changes_nothing(iris):
+    X, y, module = iris
+    attributor = SynsetAttributor(module, n_groups=6, **FAST).fit(X, y)
+    for nothing in ([], np.zeros(len(X), dtype=bool)):
+        assert torch.equal(attributor.leave_out(rows=nothing)[0].weight, module[0].weight)
+
+
+def test_rows_are_named_by_a_mask_by_indices_or_by_their_groups(iris):
+    X, y, module = iris
+    attributor = SynsetAttributor(module, n_groups=6, **FAST).fit(X, y)
+    indices = np.array([140, 3, 7, 3])
+    mask = np.isin(np.arange(len(X)), indices)
+    by_mask, by_index = (attributor.leave_out(rows=rows)[0].weight for rows in (mask, indices))
+    assert torch.equal(by_mask, by_index)
+    of_groups = np.isin(attributor.group_labels_, [1, 4])
+    whole, same = attributor.leave_out([1, 4]), attributor.leave_out(rows=of_groups)
+    assert torch.equal(whole[0].weight, same[0].weight)
+    both, more = (
+        attributor.leave_out([1], rows=indices),
+        attributor.leave_out(rows=mask | (attributor.group_labels_ == 1)),
+    )
+    assert torch.equal(both[0].weight, more[0].weight)
+    assert not torch.equal(both[0].weight, attributor.leave_out([1])[0].weight)
 
 
 def test_a_group_may_be_named_alone_or_twice(iris):

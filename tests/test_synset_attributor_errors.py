@@ -190,6 +190,36 @@ def test_all_groups_cannot_be_left_out(fitted):
         fitted.leave_out(fitted.groups_)
 
 
+@pytest.mark.parametrize(
+    ("named", "error", "message"),
+    [
+        ([0, 999], ValueError, r"rows holds \[999\], outside of 0 to"),
+        ([-1], ValueError, r"rows holds \[-1\], outside of 0 to"),
+        ([True, False], ValueError, "rows marks 2 rows, but fit was given"),
+        ([[0, 1]], ValueError, "rows must be one-dimensional"),
+        ([0.0], TypeError, "rows must hold booleans or integers, got dtype float64"),
+        (["a"], TypeError, "rows must hold booleans or integers"),
+    ],
+)
+def test_unknown_rows_cannot_be_left_out(fitted, named, error, message):
+    with pytest.raises(error, match=message):
+        fitted.leave_out(rows=named)
+
+
+def test_all_rows_cannot_be_left_out(fitted):
+    n_rows = len(fitted.group_labels_)
+    with pytest.raises(ValueError, match="rows names all training rows"):
+        fitted.leave_out(rows=range(n_rows))
+    first = fitted.group_labels_ == fitted.groups_[0]
+    with pytest.raises(ValueError, match="all training rows: nothing would be left"):
+        fitted.leave_out(fitted.groups_[:1], rows=~first)
+
+
+def test_leaving_out_needs_something_to_leave_out(fitted):
+    with pytest.raises(TypeError, match="needs groups, rows or both"):
+        fitted.leave_out()
+
+
 def test_an_objective_that_does_not_fit_the_target_is_refused_when_asking(rows, fitted):
     with pytest.raises(ValueError, match="'prediction' is not defined for class labels"):
         fitted.attribute(*rows, objective="prediction")

@@ -15,8 +15,10 @@ from sklearn_synset._online._attribution_matrix import effects_by_network, mean_
 from sklearn_synset._online._datamodel import datamodel_weights, random_halves
 from sklearn_synset._online._leave_out import LeaveOut, leave_one_out
 from sklearn_synset._online._objective import Objective
+from sklearn_synset._online._own_group import own_group_objectives
 from sklearn_synset._online._removal import Retraining
 from sklearn_synset._online._row_effects import RowEffects
+from sklearn_synset._online._rows_left_out import in_two_groups
 from sklearn_synset._synset import Synset
 from sklearn_synset._torch_interop import as_array, as_tensor
 
@@ -84,6 +86,44 @@ class OnlineStage:
             self.leave_out.displacements(model, self.synset, kept, retraining)
             for model, retraining in zip(self.models, self.retrainings, strict=True)
         ]
+
+    def without_rows(
+        self, representative: np.ndarray, group: np.ndarray, removed: np.ndarray
+    ) -> list[torch.Tensor]:
+        """Return each network's displacement (1, D) without some training rows.
+
+        Parameters
+        ----------
+        representative, group, removed : ndarray of shape (n,)
+            As of `in_two_groups`.
+
+        Returns
+        -------
+        displacements : list of Tensor of shape (1, D)
+            Of whole groups, the same as `without` returns.
+        """
+        n_removed = np.bincount(group[removed], minlength=self.synset.n_groups)
+        size = as_array(self.synset.group_size)
+        if np.isin(n_removed / size, (0, 1)).all():
+            return self.without(torch.as_tensor(n_removed == 0).to(self.synset.weight)[None])
+        parted = in_two_groups(self.synset, representative, group, removed)
+        kept = self.synset.weight.new_tensor([[1, 0]])
+        return [
+            self.leave_out.displacements(model, parted, kept, retraining)
+            for model, retraining in zip(self.models, self.retrainings, strict=True)
+        ]
+
+    def own_group_objectives(
+        self, X: np.ndarray, target: np.ndarray, own_group: np.ndarray, objective: Objective
+    ) -> np.ndarray:
+        """Return each query's objective (q,) as `own_group_objectives` does, mean over networks."""
+        rows, y = self._rows(X), encoded_labels(self.models[0], target)
+        groups = as_tensor(own_group, device=rows.device)
+        values = [
+            own_group_objectives(model, self.synset, self.leave_out, rows, y, groups, objective)
+            for model in self.models
+        ]
+        return as_array(torch.stack(values).double().mean(0))
 
     def without_each_group(self) -> list[torch.Tensor]:
         """Return each network's displacements (K, D) when each group is left out alone."""

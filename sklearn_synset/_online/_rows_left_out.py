@@ -1,0 +1,114 @@
+"""Single rows left out of a synset, whose rows stand for several of them."""
+
+import numpy as np
+import torch
+
+from sklearn_synset._synset import Synset
+
+_EXACT = "donot_use_mm_for_euclid_dist"  # a copy of a row has to be its nearest
+
+
+def representatives(
+    X: torch.Tensor, targets: torch.Tensor, rows_by_group: list[torch.Tensor], synset: Synset
+) -> torch.Tensor:
+    """Find the synset row that stands for each training row.
+
+    Parameters
+    ----------
+    X : Tensor of shape (n, d...)
+        Training rows.
+
+    targets : Tensor of shape (n, C)
+        Their targets.
+
+    rows_by_group : list of K Tensors
+        Row indices of each group.
+
+    synset : Synset
+        What stands for them.
+
+    Returns
+    -------
+    representative : Tensor of shape (n,)
+        Index of the nearest synset row of the row's own group. The targets weigh as much as all
+        features together, by their spread within the group.
+    """
+    nearest = torch.empty(len(X), dtype=torch.long, device=X.device)
+    for k, members in enumerate(rows_by_group):
+        candidates = (synset.group == k).nonzero()[:, 0]
+        features, own_features = X[members].flatten(1), synset.X[candidates].flatten(1)
+        scale = _spread(features) / _spread(targets[members]).clamp(min=torch.finfo(X.dtype).tiny)
+        scale = torch.where(_spread(targets[members]) > 0, scale, 0.0)
+        rows = torch.cat([features, scale * targets[members]], dim=1)
+        own = torch.cat([own_features, scale * synset.y[candidates]], dim=1)
+        nearest[members] = candidates[torch.cdist(rows, own, compute_mode=_EXACT).argmin(1)]
+    return nearest
+
+
+def in_two_groups(
+    synset: Synset, representative: np.ndarray, group: np.ndarray, removed: np.ndarray
+) -> Synset:
+    r"""Part a synset into what stands for the rows that are kept and for those that are not.
+
+    Parameters
+    ----------
+    synset : Synset
+        In K groups.
+
+    representative : ndarray of shape (n,)
+        Synset row that stands for each training row.
+
+    group : ndarray of shape (n,)
+        Group of each training row, in [0, K).
+
+    removed : ndarray of bool of shape (n,)
+        Training rows to leave out.
+
+    Returns
+    -------
+    parted : Synset
+        Group 0 is kept, group 1 is left out; together they are the synset: a row that stands for
+        both is in both, with its weight shared out.
+
+    Notes
+    -----
+    Each removed row takes a weight of 1 from its representative. Where that has not as much, the
+    rest is taken from the group's other rows in proportion to what they have left, so that a group
+    of :math:`n_k` rows loses :math:`m_k` of its weight, and all of it when :math:`m_k = n_k`.
+    """
+    device, dtype = synset.weight.device, synset.weight.dtype
+    count = np.bincount(representative[removed], minlength=len(synset.weight))
+    wanted = np.bincount(group[removed], minlength=synset.n_groups)
+    of_row = torch.as_tensor(count, dtype=dtype, device=device)
+    of_group = torch.as_tensor(wanted, dtype=dtype, device=device)
+    taken = torch.minimum(of_row, synset.weight)
+    left = synset.weight - taken
+    missing = of_group - _sum_by_group(taken, synset)
+    available = _sum_by_group(left, synset)
+    share = torch.where(available > 0, missing / available, 0.0).clamp(0, 1)
+    share = torch.where(of_group == synset.group_size, 1.0, share)
+    taken = taken + left * share[synset.group]
+    parts = [(synset.weight - taken, 0), (taken, 1)]
+    chosen = [weight > 0 for weight, _ in parts]
+    return Synset(
+        torch.cat([synset.X[rows] for rows in chosen]),
+        torch.cat([synset.y[rows] for rows in chosen]),
+        torch.cat([weight[rows] for (weight, _), rows in zip(parts, chosen, strict=True)]),
+        torch.cat(
+            [
+                rows.new_full((int(rows.sum()),), part, dtype=torch.long)
+                for (_, part), rows in zip(parts, chosen, strict=True)
+            ]
+        ),
+        torch.tensor([len(removed) - removed.sum(), removed.sum()]).to(synset.group_size),
+    )
+
+
+def _spread(rows: torch.Tensor) -> torch.Tensor:
+    """Root mean squared distance of rows (n, d) from their mean."""
+    return (rows - rows.mean(0)).square().sum(1).mean().sqrt()
+
+
+def _sum_by_group(values: torch.Tensor, synset: Synset) -> torch.Tensor:
+    """Sum of values (s,) over each group, (K,)."""
+    return values.new_zeros(synset.n_groups).index_add(0, synset.group, values)
