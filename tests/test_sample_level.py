@@ -58,6 +58,13 @@ def test_rows_add_up_to_their_groups(fitted, iris, objective):
     assert_rows_refine_groups(fitted, *iris[:2], objective=objective)
 
 
+def test_a_callable_objective_that_looks_at_labels_is_shared_out(fitted, iris):
+    def brier(outputs, y):
+        return -(outputs.softmax(-1) - nn.functional.one_hot(y, 3)).square().sum(-1)
+
+    assert_rows_refine_groups(fitted, *iris[:2], objective=brier)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_rows_add_up_to_their_groups_in_either_precision(iris, dtype):
     X, y, _ = iris

@@ -191,12 +191,18 @@ class RowEffects:
     ) -> torch.Tensor:
         """Return what each query (q, d...) asks of the rows' gradients, (q, D)."""
 
-        def value(theta, x, label):
-            return objective(self.model(theta, x[None]), label[None])[0]
+        def weighted_output(theta, x, weight):
+            return (self.model(theta, x[None])[0] * weight).sum()
 
-        gradient = vmap(grad(value), (None, 0, 0), chunk_size=self._rows_at_once)
+        gradient = vmap(grad(weighted_output), (None, 0, 0))
+        slopes = self.model.theta.new_empty(len(X), self.model.n_parameters)
+        for rows in torch.arange(len(X)).split(self._rows_at_once):
+            outputs = self.model(self.model.theta, X[rows])
+            # An objective is asked for whole batches: it need not be fit for vmap over labels.
+            weights = grad(lambda f, rows=rows: objective(f, y[rows]).sum())(outputs)
+            slopes[rows] = gradient(self.model.theta, X[rows], weights)
         damping = self.model.weight_decay + self.retraining.damping + self.path.damping
-        return self.inverse_curvature.solve(gradient(self.model.theta, X, y), damping)
+        return self.inverse_curvature.solve(slopes, damping)
 
     def effects(self, X: torch.Tensor, y: torch.Tensor, objective: Objective) -> torch.Tensor:
         """Return the first-order effect of each training row on each query.
