@@ -31,7 +31,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from _retraining import Recipe, initial_module, train_one
-from _retraining_truth import mean_spearman
 from _row_truth import row_lds, row_truth
 from _task_rows import digits_rows, fashion_rows, group_rows, table_rows
 from fidelity_tasks import TASKS, Task, mlp
@@ -39,6 +38,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from sklearn_synset import SynsetAttributor
+from sklearn_synset.metrics import leave_one_out_correlation
 
 WEIGHT_DECAY = 1e-3
 LDS_TASKS = {
@@ -160,7 +160,7 @@ def convex_line(name, weight_decay):
     sums = truth @ memberships(attributor)
     return (
         f"{name:8s} {weight_decay:6g} {len(y):5d} {groups.shape[1]:4d} "
-        f"{mean_spearman(shares.T, truth.T):7.3f} {mean_spearman(effects.T, truth.T):12.3f} "
+        f"{leave_one_out_correlation(truth, shares):7.3f} {leave_one_out_correlation(truth, effects):12.3f} "
         f"{(shares * truth).sum() / np.square(shares).sum():6.2f} "
         f"{np.corrcoef(groups.ravel(), sums.ravel())[0, 1]:6.3f} "
         f"{additivity(attributor, shares, X_query, y_query):11.1e}"
