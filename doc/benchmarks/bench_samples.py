@@ -160,7 +160,8 @@ def convex_line(name, weight_decay):
     sums = truth @ memberships(attributor)
     return (
         f"{name:8s} {weight_decay:6g} {len(y):5d} {groups.shape[1]:4d} "
-        f"{leave_one_out_correlation(truth, shares):7.3f} {leave_one_out_correlation(truth, effects):12.3f} "
+        f"{leave_one_out_correlation(truth, shares):7.3f} "
+        f"{leave_one_out_correlation(truth, effects):12.3f} "
         f"{(shares * truth).sum() / np.square(shares).sum():6.2f} "
         f"{np.corrcoef(groups.ravel(), sums.ravel())[0, 1]:6.3f} "
         f"{additivity(attributor, shares, X_query, y_query):11.1e}"
