@@ -10,8 +10,8 @@ well a synset predicts what leaving groups out of the *real* rows does, on rows 
 # %%
 # The score compares with *probes*, groups that are left out of the real rows. They are the same for
 # all settings, so the comparison is fair. (To choose between ways of leaving out, say ``rewind``,
-# take ``probe="retrain"``, where probes are really trained again.) The folds are stratified by hand;
-# for a wrapped skorch classifier that is the default.
+# take ``probe="retrain"``, where probes are really trained again.) The folds are stratified by
+# hand; for a wrapped skorch classifier that is the default.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -23,7 +23,7 @@ from sklearn_synset import SynsetAttributor
 
 X, y = load_wine(return_X_y=True)
 X = scale(X)
-grid = {"synset_size": [1, 2, 4], "max_iter": [0, 100]}
+grid = {"synset_size": [1, 2, 4], "max_iter": [0, 50]}
 attributor = SynsetAttributor(n_groups=9, random_state=0)
 search = GridSearchCV(attributor, grid, cv=StratifiedKFold(3, shuffle=True, random_state=0))
 search.fit(X, y)
@@ -39,7 +39,7 @@ sizes = np.arange(3)
 
 figure, (axes, time_axes) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
 for i, (label, colour, marker) in enumerate(
-    [("starting rows (max_iter=0)", "#E69F00", "s"), ("distilled (max_iter=100)", "#0072B2", "o")]
+    [("starting rows (max_iter=0)", "#E69F00", "s"), ("distilled (max_iter=50)", "#0072B2", "o")]
 ):
     style = {"color": colour, "marker": marker, "label": label, "capsize": 4}
     axes.errorbar(sizes + 0.06 * i, scores[i], spread[i], **style)
