@@ -81,7 +81,7 @@ class EpochProgress(Callback):
 
     def on_train_begin(self, net, **kwargs):
         """Open the bar."""
-        self.bar_ = tqdm(total=net.max_epochs, desc="train", unit="epoch")
+        self.bar_ = tqdm(total=net.max_epochs, desc="Training", unit="epoch")
 
     def on_epoch_end(self, net, **kwargs):
         """Advance the bar by one epoch."""

@@ -39,6 +39,7 @@ from sklearn_synset._online._sample_level import attribution_to_rows, most_influ
 from sklearn_synset._online._standard_error import standard_error
 from sklearn_synset._persistence import load_attributor, save_attributor
 from sklearn_synset._removed_rows import removed_rows
+from sklearn_synset._representation import Representation
 from sklearn_synset._synset import one_hot_targets
 from sklearn_synset._target import encode_target, n_outputs, read_target, rows_of_known_labels
 from sklearn_synset._torch_interop import (
@@ -58,7 +59,7 @@ _FLOATS = (np.float64, np.float32)
 _N_QUERIES = 500
 
 
-class SynsetAttributor(TransformerMixin, BaseEstimator):
+class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
     r"""Explain a trained network by groups of its training data.
 
     `fit` is the slow, *offline* stage: it splits the training rows into groups and distils a

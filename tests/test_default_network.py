@@ -105,6 +105,6 @@ def test_it_can_be_pickled_and_copied_and_shows_a_bar(capsys):
     X, y = separable(20)
     net, _ = train(X, y, 2, verbose=1)
     captured = capsys.readouterr()
-    assert "train: 100%" in captured.err and not captured.out
+    assert "Training: 100%" in captured.err and not captured.out
     for twin in (pickle.loads(pickle.dumps(net)), copy.deepcopy(net)):
         np.testing.assert_array_equal(twin.predict(X), net.predict(X))

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from sklearn_synset._functional_model import FunctionalModel
 from sklearn_synset._offline._anchors import TrainingRows
@@ -138,7 +138,7 @@ def _distil(
             bar.update()
             bar.set_postfix(distance=f"{distance:.3g}", refresh=False)
 
-        return distil(
+        distilled = distil(
             models,
             rows,
             start,
@@ -150,3 +150,6 @@ def _distil(
             generator=generator,
             report=report,
         )
+        # Also where `tol` ended it early, all is done.
+        bar.total = bar.n
+        return distilled
