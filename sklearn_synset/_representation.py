@@ -117,10 +117,16 @@ def _fidelity_line(fidelity: Any) -> str:
         verdict = "fair: trust the strongest groups only"
     else:
         verdict = "good"
+    rank = f"{correlation:.2f}{_interval(fidelity.rank_correlation_interval)}"
+    slope = f"{fidelity.slope:.2f}{_interval(fidelity.slope_interval)}"
     return (
-        f"Fidelity: rank correlation {correlation:.2f} ({verdict}), slope {fidelity.slope:.2f}, on "
-        f"{_count(n_probes, 'group')} left out of the real rows. 1 is perfect."
+        f"Fidelity: {verdict}. Rank correlation {rank}, slope {slope}, on "
+        f"{_count(n_probes, 'group')} left out of the real rows; 1 is perfect."
     )
+
+
+def _interval(ends: tuple[float, float]) -> str:
+    return f" ({ends[0]:.2f} to {ends[1]:.2f})" if np.isfinite(ends).all() else ""
 
 
 def _count(n: int, noun: str) -> str:

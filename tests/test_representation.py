@@ -74,9 +74,12 @@ def test_it_shows_within_a_pipeline():
 @pytest.mark.parametrize(
     "correlation, words",
     [
-        (0.29, "0.29 (low: do not trust the attributions), slope 1.20"),
-        (0.49, "0.49 (fair: trust the strongest groups only), slope 1.20"),
-        (0.51, "0.51 (good), slope 1.20"),
+        (
+            0.29,
+            "low: do not trust the attributions. Rank correlation 0.29 (-0.10 to 0.90), slope 1.20, on 6",
+        ),
+        (0.49, "fair: trust the strongest groups only. Rank correlation 0.49 (-0.10 to 0.90)"),
+        (0.51, "good. Rank correlation 0.51 (-0.10 to 0.90), slope 1.20, on 6 groups left out"),
         (np.nan, "not measured; that needs at least 2 probes"),
     ],
 )
@@ -86,7 +89,13 @@ def test_the_summary_says_what_was_fitted_and_how_far_to_trust_it(correlation, w
         groups_=np.arange(30),
         X_synset_=np.zeros((500, 2)),
         n_iter_=1,
-        fidelity_=Bunch(rank_correlation=correlation, slope=1.2, groups=np.arange(6)),
+        fidelity_=Bunch(
+            rank_correlation=correlation,
+            rank_correlation_interval=(-0.1, 0.9),
+            slope=1.2,
+            slope_interval=(np.nan, np.nan),
+            groups=np.arange(6),
+        ),
     )
     sizes, fidelity = fitted_summary(fake)
     rows = "2,000 training rows in 30 groups, synset of 500 rows (25%)"

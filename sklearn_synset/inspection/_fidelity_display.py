@@ -14,6 +14,7 @@ from sklearn_synset.inspection._plotting import (
     new_axes,
 )
 from sklearn_synset.metrics._calibration import least_squares_slope
+from sklearn_synset.metrics._leave_one_out_correlation import leave_one_out_ceiling
 from sklearn_synset.metrics._rank_correlation import mean_rank_correlation
 
 _MANY = 1000  # points
@@ -235,12 +236,13 @@ class FidelityDisplay:
         check_matplotlib(f"{cls.__name__}.from_effects")
         predicted, measured = np.asarray(predicted), np.asarray(measured)
         seeds = measured if measured.ndim == 3 else measured[None]
+        has_ceiling = measured.ndim == 3 and len(seeds) > 1 and seeds.shape[2] > 1
         by = "training again" if measured_by is None else measured_by
         display = cls(
             *(predicted, seeds.mean(0)),
             rank_correlation=float("nan"),
             slope=float("nan"),
-            ceiling=_retraining_ceiling(seeds) if len(seeds) > 1 else None,
+            ceiling=leave_one_out_ceiling(seeds) if has_ceiling else None,
             quantity=quantity,
             unit=unit,
             measured_by=by if len(seeds) == 1 else f"{by}, mean of {len(seeds)} seeds",
@@ -273,9 +275,3 @@ def _span(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     low, high = min(x.min(), y.min()), max(x.max(), y.max())
     room = 0.05 * (high - low) or 1.0
     return np.array([low - room, high + room])
-
-
-def _retraining_ceiling(seeds: np.ndarray) -> float:
-    """Return the rank correlation of a seed with the mean of the others, mean over seeds."""
-    pairs = [(seeds[i], np.delete(seeds, i, 0).mean(0)) for i in range(len(seeds))]
-    return float(np.mean([mean_rank_correlation(*pair) for pair in pairs]))
