@@ -29,7 +29,7 @@ from sklearn_synset import SynsetAttributor
 QUICK = os.environ.get("SYNSET_EXAMPLES_QUICK") == "1"
 SEEDS = range(2) if QUICK else range(3)
 N_STRONGEST, N_RANDOM = (2, 2) if QUICK else (4, 4)  # groups that the summary is about
-N_UP, N_DOWN = 3, 2  # groups shown for a held-out row
+N_SHOWN = 5  # groups shown for a held-out row
 EPOCHS = 5 if QUICK else 40
 OPTIONS = {"max_iter": 20, "n_steps": 20} if QUICK else {}
 OUT = Path("out")
@@ -114,10 +114,9 @@ def choose(findings):
 
 
 def strongest(effects):
-    """Return the groups that hold a prediction up most, and those that pull it down most."""
-    order = np.argsort(-effects)
-    up, down = order[:N_UP], order[::-1][:N_DOWN]
-    return np.concatenate([up[effects[up] > 0], down[effects[down] < 0]])
+    """Return the groups with the largest effects, from those that hold up to those that pull."""
+    columns = np.argsort(-np.abs(effects), kind="stable")[:N_SHOWN]
+    return columns[np.argsort(-effects[columns], kind="stable")]
 
 
 def check(findings):
@@ -161,7 +160,7 @@ def main():
         print("\nSYNSET_EXAMPLES_QUICK=1: everything was cut short; these results mean nothing.")
     write_table(every, OUT / "attributions.csv")
     draw_scatter(every, OUT / "predicted_against_retrained.png")
-    draw_digit(every[0], strongest, OUT / "one_digit.png")
+    draw_digit(every[0], N_SHOWN, OUT / "one_digit.png")
     draw_synset(every[0], OUT / "synset_rows.png")
     draw_loss_curves(every, OUT / "matching_loss.png")
     files = ", ".join(sorted(path.name for path in OUT.iterdir()))

@@ -234,6 +234,7 @@ class AttributionDisplay:
         *,
         X_train=None,
         y_train=None,
+        retrained=None,
         objective=None,
         unit=None,
         feature_names=None,
@@ -262,6 +263,9 @@ class AttributionDisplay:
 
         y_train : array-like of shape (n_rows,), default=None
             Their labels or values, to say what the groups hold.
+
+        retrained : ndarray of shape (n_seeds, n_queries, n_groups), default=None
+            Effects on the same objective that were really measured by training again.
 
         objective : str or callable, default=None
             As of `SynsetAttributor.attribute`.
@@ -315,6 +319,7 @@ class AttributionDisplay:
         display = cls(
             effects[0] if has_errors else effects,
             standard_errors=effects[1] if has_errors else None,
+            retrained=retrained,
             groups=attributor.groups_,
             queries=getattr(X, "index", None),
             quantity=quantity,

@@ -151,7 +151,8 @@ class FidelityDisplay:
         ax.set(xlim=span, ylim=span, aspect="equal", xlabel=f"predicted {effect}")
         ax.set_ylabel(f"{effect}\nmeasured by {self.measured_by}")
         ax.set_title(self._title(x.shape), fontsize="medium")
-        ax.legend(loc="upper left" if is_many else "best")
+        # A steep line passes the upper left corner, a flat one the lower right.
+        ax.legend(loc="lower right" if self.slope > 1 else "upper left")
         self.ax_, self.figure_ = ax, ax.figure
         return self
 

@@ -8,7 +8,8 @@ from sklearn_synset.inspection._fitted_attributor import unwrapped
 from sklearn_synset.inspection._plotting import HELPS, MEASURED, check_matplotlib, new_axes
 
 _WINDOW = 51  # steps
-_WIDE = 300  # largest over smallest value
+# Multiples of powers of ten with a label, by the least ratio of the largest to the smallest value.
+_SUBS = {300: (1,), 10: (1, 2, 5), 1.3: range(1, 10), 0: (1, 2, 5)}
 
 
 class MatchingCurveDisplay:
@@ -131,10 +132,11 @@ def _draw_running_mean(ax, curve):
 
 
 def _set_log_ticks(axis, values):
-    """Write plain numbers at powers of ten, and at 2 and 5 times these if they are few."""
+    """Write plain numbers, at powers of ten alone when the range is wide."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    is_wide = values.max() > _WIDE * values.min()
-    axis.set_major_locator(LogLocator(subs=(1,) if is_wide else (1, 2, 5), numticks=10))
+    ratio = values.max() / values.min()
+    subs = next(subs for least, subs in _SUBS.items() if ratio >= least)
+    axis.set_major_locator(LogLocator(subs=subs, numticks=10))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
     axis.set_minor_formatter(NullFormatter())

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from sklearn_synset.inspection import MatchingCurveDisplay
-from tests.inspection.reading import assert_readable
+from tests.inspection.reading import assert_readable, tick_labels
 
 
 @pytest.mark.parametrize("n_steps", [0, 1, 5, 51, 3000])
@@ -20,6 +20,15 @@ def test_the_running_mean_of_a_geometric_curve_is_the_curve():
     curve = 0.99 ** np.arange(200)
     line = MatchingCurveDisplay(curve).plot().mean_line_
     np.testing.assert_allclose(line.get_ydata(), curve[line.get_xdata()])
+
+
+@pytest.mark.parametrize("ratio", [1.5, 3, 8, 20, 500, 1e6])
+def test_every_range_has_some_labels_and_not_too_many(ratio):
+    display = MatchingCurveDisplay(np.geomspace(0.07 * ratio, 0.07, 40)).plot()
+    display.figure_.draw_without_rendering()
+    labels = [label for label in tick_labels(display.ax_.yaxis) if label.get_text()]
+    assert 2 <= len(labels) <= 22  # two for each tick, right and left
+    assert_readable(display.figure_)
 
 
 def test_zeros_do_not_need_a_logarithm():
