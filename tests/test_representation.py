@@ -76,7 +76,7 @@ def test_it_shows_within_a_pipeline():
     [
         (
             0.29,
-            "low: do not trust the attributions. Rank correlation 0.29 (-0.10 to 0.90), slope 1.20, on 6",
+            "low: do not trust the attributions. Rank correlation 0.29 (-0.10 to 0.90), slope",
         ),
         (0.49, "fair: trust the strongest groups only. Rank correlation 0.49 (-0.10 to 0.90)"),
         (0.51, "good. Rank correlation 0.51 (-0.10 to 0.90), slope 1.20, on 6 groups left out"),

@@ -135,8 +135,8 @@ def objective_values(attributor: SynsetAttributor, X, y=None, objective=None) ->
     return attributor._online.objectives(X, target, function)
 
 
-def labels_without_own_group(attributor: SynsetAttributor, X, y, rows: np.ndarray) -> np.ndarray:
-    """Return the label that scores highest when the group that a row falls in is left out.
+def suggested_labels(attributor: SynsetAttributor, X, y, rows: np.ndarray) -> np.ndarray:
+    """Return the label with which a row scores highest when it stays in its group.
 
     Parameters
     ----------
@@ -155,22 +155,19 @@ def labels_without_own_group(attributor: SynsetAttributor, X, y, rows: np.ndarra
     Returns
     -------
     labels : ndarray of shape (m,)
-        Of `classes_`.
+        Of `classes_`. Each label is scored as `SynsetAttributor.score_samples` does, but with the
+        group left out that the row falls in by its given label.
     """
     X, given = (array[rows] for array in attributor._check_queries(X, y))
-    own = attributor._centres.assign(X, given)
-    online, classes = attributor._online, np.asarray(attributor.classes_)
-    function = attributor._objective(online.models[0])
-    displacements = online.without_each_group()
-    scores = np.empty((len(X), len(classes)))
-    for group in np.unique(own):
-        repeated = np.repeat(X[own == group], len(classes), axis=0)
-        codes = np.tile(np.arange(len(classes)), np.sum(own == group))
-        without = [displacement[[group]] for displacement in displacements]
-        values = online.objectives(repeated, codes, function)
-        values = values - online.effects(without, repeated, codes, function)[:, 0]
-        scores[own == group] = values.reshape(-1, len(classes))
-    return classes[scores.argmax(1)]
+    classes = np.asarray(attributor.classes_)
+    n_classes = len(classes)
+    scores = attributor._online.own_group_objectives(
+        np.repeat(X, n_classes, axis=0),
+        np.tile(np.arange(n_classes), len(X)),
+        np.repeat(attributor._centres.assign(X, given), n_classes),
+        attributor._objective(attributor._online.models[0]),
+    )
+    return classes[np.reshape(scores, (-1, n_classes)).argmax(1)]
 
 
 def names_of_inputs(estimator: object, X=None):

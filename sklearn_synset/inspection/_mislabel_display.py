@@ -6,9 +6,9 @@ import numpy as np
 
 from sklearn_synset.inspection._contact_sheet import draw_tile, prepare_sheet, sheet_height, write
 from sklearn_synset.inspection._fitted_attributor import (
-    labels_without_own_group,
     predictions,
     quantity_and_unit,
+    suggested_labels,
     unwrapped,
 )
 from sklearn_synset.inspection._plotting import (
@@ -28,6 +28,7 @@ from sklearn_synset.inspection._shown_rows import (
 )
 from sklearn_synset.inspection._side_table import draw_columns, text_of
 
+_NETWORKS = "the trained network and early retrainings"
 _N_COLUMNS = 6  # of pictures
 _LINE, _TOP, _STEP = 1.5, 0.55, 1.25  # of the contact sheet, in unit squares
 _N_FEATURES = 3  # columns of the table beside the bars, after the two labels
@@ -208,8 +209,8 @@ class MislabelDisplay:
         Returns
         -------
         display : MislabelDisplay
-            Drawn. The suggested label is the likeliest one without the row's own group, the
-            predicted value for a regression.
+            Drawn. The suggested label is the one that scores highest when the same group is left
+            out, the predicted value for a regression.
         """
         check_matplotlib(f"{cls.__name__}.from_estimator")
         attributor, to_inputs = unwrapped(estimator)
@@ -218,7 +219,7 @@ class MislabelDisplay:
         lowest = np.argsort(scores, kind="stable")[:n_rows]
         objective = "loss" if _is_prediction(attributor) else None
         quantity, unit = quantity_and_unit(attributor, objective, unit)
-        suggest = _predicted if attributor.classes_ is None else labels_without_own_group
+        suggest = _predicted if attributor.classes_ is None else suggested_labels
         shape = picture_shape(X, attributor.input_shape, image_shape)
         names = getattr(X, "index", np.arange(len(scores)))
         features = None
@@ -245,7 +246,7 @@ class MislabelDisplay:
     def _score_label(self) -> str:
         suffix = f" ({self.unit})" if self.unit else ""
         of = "" if self.suggestion == "predicted" else " of the given label"
-        return f"{self.quantity}{of}{suffix}"
+        return f"mean {self.quantity}{of}{suffix}"
 
     def _plot_sheet(self, ax):
         n_columns = min(_N_COLUMNS, max(len(self.rows), 4))
@@ -265,7 +266,7 @@ class MislabelDisplay:
             write(ax, self._caption(row), x + 0.5, y + 1.03) for row, (x, y) in enumerate(corners)
         ]
         heading = f"given → {self.suggestion}\n"
-        heading += f"row: {self._score_label()} without the row's own group"
+        heading += f"row: {self._score_label()} over {_NETWORKS}"
         write(ax, heading, (_STEP - 1) / 2, _TOP - 0.08, ha="left", va="bottom")
         return ax
 
@@ -283,7 +284,7 @@ class MislabelDisplay:
         ax.axvline(0, color="black", linewidth=0.8)
         ax.set_yticks(places, [self._name(row, 18) for row in range(len(rows))], fontsize=SMALL)
         ax.set(ylim=(len(rows) - 0.5, -0.5), ylabel="row, the most suspicious first")
-        ax.set_xlabel(f"{self._score_label()}\nwithout the row's own group")
+        ax.set_xlabel(f"{self._score_label()}\nover {_NETWORKS}")
         features = np.arange(rows[0].size)[:_N_FEATURES] if self.features is None else self.features
         names = names_of_features(None, rows[0].size, self.feature_names)
         self.table_, _ = draw_columns(

@@ -50,7 +50,7 @@ def test_bars_are_the_scores_in_their_order_with_both_labels_beside_them():
     assert [cell.get_text() for cell in display.table_[0]] == ["given", *["cat"] * 5]
     assert [cell.get_text() for cell in display.table_[1]] == ["suggested", *["other cat"] * 5]
     assert len(display.table_) == 2 + 3
-    assert "log-odds of the given label (nats)" in display.ax_.get_xlabel()
+    assert "mean log-odds of the given label (nats)" in display.ax_.get_xlabel()
 
 
 def test_from_estimator_shows_the_lowest_scores(digits):
@@ -86,7 +86,7 @@ def test_a_regression_shows_the_prediction_instead(diabetes):
     )
     assert len(display.bars_) == len(diabetes.X)
     assert display.table_[1][0].get_text() == "predicted"
-    assert "negative half squared error (points²)" in display.ax_.get_xlabel()
+    assert "mean negative half squared error (points²)" in display.ax_.get_xlabel()
     errors = np.abs(np.asarray(display.given) - display.suggested)
     assert errors[:20].mean() > errors[-20:].mean()
 
