@@ -1,7 +1,7 @@
 """What single training rows do to queries, to first order, along the retraining path."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -171,10 +171,12 @@ class RowEffects:
     @cached_property
     def mean_gradient(self) -> torch.Tensor:
         """Mean (D,) of all rows' gradients along the path."""
+        everything = [torch.arange(self.n_rows, device=self.model.device)]
+        rows = replace(self.rows, rows_by_group=everything)
         total = torch.zeros_like(self.model.theta)
-        for _, gradients in self._batches(self.path):
-            total += gradients.sum(0)
-        return total / self.n_rows
+        for share, point in zip(self.path.share.tolist(), self.path.points, strict=True):
+            total.add_(rows.gradients(self.model, point)[0], alpha=share)
+        return total
 
     @cached_property
     def inverse_curvature(self) -> InverseCurvature:
