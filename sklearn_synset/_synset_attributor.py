@@ -88,10 +88,10 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         clusters of the others; "random": random rows. A callable maps `(X, targets, residual_norm,
         size, generator)`, a group's rows, to averages (size, n_k) and weights (size,).
 
-    distance : {"energy", "squared_error", "cosine"} or callable, default="energy"
-        What is made small between the synset's and the training rows' group gradients. "energy"
-        measures errors by the displacement of the weights that they cause. A callable maps two
-        tensors (n_groups, n_weights) to a scalar.
+    distance : {"prediction", "squared_error", "cosine"} or callable, default="prediction"
+        What is made small between the synset's and the training rows' group gradients. "prediction"
+        measures errors by the changes of the network's outputs that they cause. A callable maps
+        two tensors (n_groups, n_weights) to a scalar.
 
     max_iter : int, default=800
         Steps of the distillation. 0 keeps the starting rows.
@@ -260,7 +260,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         "n_groups": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "synset_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "initialization": [StrOptions({"centroid", "random"}), callable],
-        "distance": [StrOptions({"energy", "squared_error", "cosine"}), callable],
+        "distance": [StrOptions({"prediction", "squared_error", "cosine"}), callable],
         "max_iter": [Interval(Integral, 0, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "tol": [Interval(Real, 0, None, closed="left")],
@@ -294,7 +294,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         n_groups="auto",
         synset_size="auto",
         initialization="centroid",
-        distance="energy",
+        distance="prediction",
         max_iter=800,
         learning_rate=0.05,
         tol=1e-4,

@@ -356,7 +356,7 @@ def test_several_targets_are_explained_by_their_loss(iris):
     )
 
 
-@pytest.mark.parametrize("distance", ["energy", "squared_error", "cosine"])
+@pytest.mark.parametrize("distance", ["prediction", "squared_error", "cosine"])
 @pytest.mark.parametrize("initialization", ["centroid", "random"])
 def test_every_distance_and_initialisation_distils(fitted, distance, initialization):
     attributor, X, y = fitted

@@ -10,8 +10,8 @@ from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_synset._functional_model import FunctionalModel
 from sklearn_synset._offline._anchors import Anchor, Norm, TrainingRows, draw_anchors
-from sklearn_synset._offline._energy_norm import energy_norm
 from sklearn_synset._offline._gradient_distance import DISTANCES, Distance, squared_error
+from sklearn_synset._offline._prediction_norm import prediction_norm
 from sklearn_synset._offline._reversed_gradient_matching import Matching, row_bounds
 from sklearn_synset._online._removal import Retraining
 from sklearn_synset._online._rewinding import rewound
@@ -71,7 +71,7 @@ def distil(
     plan : callable
         Maps a network and a synset to the `Retraining` whose paths are matched.
 
-    distance : {"energy", "squared_error", "cosine"} or callable
+    distance : {"prediction", "squared_error", "cosine"} or callable
         What is made small; a callable maps the synset's and the real group gradients (K, D) to a
         distance.
 
@@ -154,14 +154,14 @@ def _norm(
     generator: torch.Generator,
 ) -> Norm:
     """Turn a name into a norm, for a network and the length of its retraining."""
-    if distance != "energy":
+    if distance != "prediction":
         function = DISTANCES[distance] if isinstance(distance, str) else distance
         return Norm(lambda gradients: gradients, _scalar(function))
     start, end = rewound(model, retraining.rewind), model.theta
     # Directions that retraining has no time to follow are damped by one over that time.
     time = _MOMENTUM_GAIN * retraining.n_steps * retraining.step_size
     damping = model.weight_decay + retraining.damping + 1 / time
-    norm = energy_norm(model, [start, (start + end) / 2, end], rows.X, damping, generator)
+    norm = prediction_norm(model, [start, (start + end) / 2, end], rows.X, damping, generator)
     return Norm(norm.whiten, squared_error)
 
 

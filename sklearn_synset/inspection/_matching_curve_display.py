@@ -112,7 +112,7 @@ class MatchingCurveDisplay:
         check_matplotlib(f"{cls.__name__}.from_estimator")
         attributor, _ = unwrapped(estimator)
         known = {
-            "energy": "relative distance of the gradients\nin the energy norm",
+            "prediction": "relative distance of the gradients\nin the prediction norm",
             "squared_error": "squared relative error of the gradients",
             "cosine": "cosine distance of the gradients",
         }

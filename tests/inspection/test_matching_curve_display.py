@@ -45,7 +45,7 @@ def test_no_step_is_said_in_words():
 def test_from_estimator_draws_the_fitted_curve(wine):
     display = MatchingCurveDisplay.from_estimator(wine.estimator)
     np.testing.assert_array_equal(display.line_.get_ydata(), wine.attributor.matching_loss_curve_)
-    assert "energy norm" in display.ax_.get_ylabel()
+    assert "prediction norm" in display.ax_.get_ylabel()
     assert_readable(display.figure_)
 
 

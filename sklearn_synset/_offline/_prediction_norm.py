@@ -1,4 +1,4 @@
-"""The energy norm: gradients measured by the displacement of the weights that they cause."""
+"""The prediction norm: gradients measured by the changes of the outputs that they cause."""
 
 import torch
 from torch.func import vjp, vmap
@@ -71,8 +71,8 @@ def gauss_newton_products(
     return vmap(product, chunk_size=8)(directions)
 
 
-class EnergyNorm:
-    r"""Whitening by the inverse square root of a low-rank curvature plus damping.
+class PredictionNorm:
+    r"""Map from gradient errors to the changes of predictions that they cause.
 
     Parameters
     ----------
@@ -82,33 +82,46 @@ class EnergyNorm:
     curvature : Tensor of shape (r,)
         Its largest eigenvalues.
 
+    rest : float
+        Mean of its other eigenvalues.
+
     damping : float
-        :math:`\lambda > 0`, which also stands for all curvature outside the eigenvectors.
+        :math:`\lambda > 0`.
 
     Notes
     -----
-    The squared norm of a gradient error e is :math:`\lambda e^\top (H + \lambda)^{-1} e`: to first
-    order, retraining answers e by the displacement :math:`(H + \lambda)^{-1} e`, which changes the
-    loss by half the energy. Errors in directions of large curvature matter little.
+    To first order, retraining answers a gradient error e by the displacement
+    :math:`\delta = (H + \lambda)^{-1} e` of the weights. The squared norm of e is, up to a factor,
+    :math:`\delta^\top H \delta`: what the displacement does to the outputs on the training rows,
+    weighted by how much their loss minds. Errors in directions of large curvature matter little,
+    as retraining soon forgets them; so do those in flat ones, which no prediction shows.
     """
 
-    def __init__(self, directions: torch.Tensor, curvature: torch.Tensor, damping: float) -> None:
+    def __init__(
+        self, directions: torch.Tensor, curvature: torch.Tensor, rest: float, damping: float
+    ) -> None:
+        gain = curvature.sqrt() / (curvature + damping)
+        largest = float(gain.max())
         self._directions = directions
-        self._shrink = 1 - (damping / (curvature + damping)).sqrt()
+        if largest > 0:
+            self._rest_gain = rest**0.5 / (rest + damping) / largest
+            self._extra_gain = gain / largest - self._rest_gain
+        else:  # no curvature: nothing to weight errors by
+            self._rest_gain, self._extra_gain = 1.0, torch.zeros_like(gain)
 
     def whiten(self, gradients: torch.Tensor) -> torch.Tensor:
-        """Return gradients (K, D) with their large-curvature parts shrunk."""
+        """Return gradients (K, D) in the coordinates in which the norm is the plain one."""
         parts = gradients @ self._directions.T
-        return gradients - (parts * self._shrink) @ self._directions
+        return gradients * self._rest_gain + (parts * self._extra_gain) @ self._directions
 
 
-def energy_norm(
+def prediction_norm(
     model: FunctionalModel,
     thetas: list[torch.Tensor],
     X: torch.Tensor,
     damping: float,
     generator: torch.Generator,
-) -> EnergyNorm:
+) -> PredictionNorm:
     """Find the leading curvature at some weights by randomised subspace iteration.
 
     Parameters
@@ -130,7 +143,7 @@ def energy_norm(
 
     Returns
     -------
-    norm : EnergyNorm
+    norm : PredictionNorm
         Of rank at most 64 [1]_.
 
     References
@@ -147,8 +160,12 @@ def energy_norm(
         products = [gauss_newton_products(model, theta, rows, columns.T) for theta in thetas]
         return (sum(products) / len(thetas)).T  # type: ignore[union-attr]
 
-    basis = torch.linalg.qr(multiply(probes))[0]
+    sketch = multiply(probes)
+    trace = float((probes * sketch).sum()) / n_probes  # Hutchinson's estimate
+    basis = torch.linalg.qr(sketch)[0]
     image = multiply(basis)
     eigenvalues, rotation = torch.linalg.eigh((basis.T @ image + image.T @ basis) / 2)
     kept = eigenvalues.argsort(descending=True)[:_RANK]
-    return EnergyNorm((basis @ rotation[:, kept]).T, eigenvalues[kept].clamp(min=0), damping)
+    curvature = eigenvalues[kept].clamp(min=0)
+    rest = max(0.0, trace - float(curvature.sum())) / max(1, model.n_parameters - len(kept))
+    return PredictionNorm((basis @ rotation[:, kept]).T, curvature, rest, damping)
