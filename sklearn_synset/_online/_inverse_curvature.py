@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from sklearn_synset._functional_model import FunctionalModel
-from sklearn_synset._offline._energy_norm import gauss_newton_products
+from sklearn_synset._online._gauss_newton import gauss_newton_products
 
 _RANK = 256
 _OVERSAMPLING = 16
