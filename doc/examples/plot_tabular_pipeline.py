@@ -52,7 +52,8 @@ pipeline = make_pipeline(
 pipeline.fit(X, y, synsetattributor__groups=X["hospital"])
 
 # %%
-# Judged on the true diagnoses of new patients, a hospital that helps has a positive effect.
+# Judged on the true diagnoses of new patients, a hospital that helps has a positive effect. A box
+# holds the middle half of the new patients.
 
 preparation, attributor = pipeline[:-1], pipeline[-1]
 effects = attributor.attribute(preparation.transform(X_new), y_new)
