@@ -19,7 +19,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "sphinxcontrib.bibtex",
 ]
-exclude_patterns = ["_build", "_templates", "benchmarks", "examples", "sg_execution_times.rst"]
+exclude_patterns = ["_build", "_templates", "benchmarks", "examples"]
 templates_path = ["_templates"]
 default_role = "literal"
 
@@ -45,6 +45,7 @@ sphinx_gallery_conf = {
     "backreferences_dir": "generated/backreferences",
     "show_signature": False,
     "show_memory": False,
+    "write_computation_times": False,
     "download_all_examples": False,
     "parallel": True,
 }
