@@ -5,7 +5,7 @@
 
 A network with one hidden layer of 64 is trained and explained, with 20 groups. Networks of two
 architectures, 64 and 128-64 hidden units, are then trained from scratch: on the exported synset and
-on all training rows, with everything and without each of eight groups, from the same initial weights.
+on all training rows, with everything and without each of eight groups, from equal initial weights.
 
 accuracy  on test rows, of networks trained on everything
 LOO       mean over queries of the Spearman correlation over the left-out groups between the effects
