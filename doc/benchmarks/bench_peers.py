@@ -13,9 +13,9 @@ makes helping positive. All measure the margin, or for regression the prediction
 (`_peers_settings.py`), chosen on the very figure that is printed: LOO and LDS may come from
 different settings, which is the kindest reading. Slope, r and times are those of the setting with
 the best LOO. `ours` has defaults only. Scores of TracIn and TRAK have no unit, so their slope
-says nothing. Seconds are of the processor, on one thread, and those of a
-tuned line do not count the tuning; one retraining is the time of training one network, times the
-number of groups. Columns as those of `bench_fidelity.py`.
+says nothing. Seconds are of the processor, and those of a tuned line do
+not count the tuning; one retraining is the time of training one network, times the number of
+groups. Columns as those of `bench_fidelity.py`.
 """
 
 import argparse
