@@ -45,6 +45,8 @@ def read_target(y: np.ndarray, estimator: object) -> tuple[np.ndarray | None, np
         return None, check_array(y, dtype=dtype, ensure_2d=False, input_name="y")
     y = column_or_1d(y, warn=True)
     refuse_missing(y, "y")
+    if y.dtype.kind == "S":
+        raise TypeError("y holds bytes; decode them to strings.")
     classes, codes = sorted_labels(y, "y")
     check_classification_targets(y)
     return classes, codes

@@ -250,6 +250,9 @@ SECTIONS = {
                  lambda: fit(y=X[:, :2], estimator=linear(2))),
         BadInput("fewer groups than classes", ValueError, "fewer groups than classes",
                  lambda: fit(n_groups=2)),
+        BadInput(
+            "bytes", TypeError, "y holds bytes", lambda: fit(y=np.array([b"a", b"b", b"c"])[Y])
+        ),
     ],
     "Groups": [
         BadInput("another length", ValueError, "inconsistent numbers of samples",
