@@ -1,5 +1,6 @@
 # make demo    train, distil and attribute on real data; pictures and a CSV land in out/
 # make test    every test, the doctests of the package, of README.md and of doc/
+# make test-oldest   the tests on the oldest versions that pyproject.toml names, in .venv-oldest
 # make lint    ruff and mypy
 # make doc     the documentation with its executed gallery, in doc/_build/html; warnings are errors
 # make clean   remove the environment, caches and outputs
@@ -12,7 +13,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 DOC_STAMP := .venv/.installed-doc
 
-.PHONY: demo test lint doc clean
+.PHONY: demo test test-oldest lint doc clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -26,6 +27,14 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
+
+# Some gigabytes on Linux: the oldest torch is to be had with CUDA only, unless PIP_INDEX_URL says
+# where its build for the CPU is.
+test-oldest:
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install -r .ci/oldest.txt
+	.venv-oldest/bin/python -m pip install --no-deps -e .
+	.venv-oldest/bin/python -m pytest -m "not slow" tests sklearn_synset
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -42,5 +51,6 @@ doc: $(DOC_STAMP)
 
 clean:
 	rm -rf doc/_build doc/auto_examples doc/generated
-	rm -rf .venv out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf .venv .venv-oldest out build dist *.egg-info
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
