@@ -38,7 +38,7 @@ def process_state():
         "python generator": random.getstate(),
         "torch generator": torch.get_rng_state().numpy().tobytes(),
         "default dtype": torch.get_default_dtype(),
-        "default device": torch.get_default_device(),
+        "default device": getattr(torch, "get_default_device", lambda: None)(),  # of torch 2.3
         "threads": (torch.get_num_threads(), torch.get_num_interop_threads()),
         "pools": [(pool["user_api"], pool["num_threads"]) for pool in pools()],
         "gradients": (torch.is_grad_enabled(), torch.is_inference_mode_enabled()),
