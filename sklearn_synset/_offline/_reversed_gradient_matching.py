@@ -10,6 +10,7 @@ from torch.func import grad, vmap
 from sklearn_synset._functional_model import FunctionalModel
 from sklearn_synset._offline._anchors import Anchor
 from sklearn_synset._offline._group_gradient import padded_layout, synset_gradients
+from sklearn_synset._online._rewinding import is_single_layer
 from sklearn_synset._synset import Synset
 
 _ANCHORS_PER_STEP = 2
@@ -92,6 +93,9 @@ class Matching:
 
     Parameters
     ----------
+    model : FunctionalModel
+        The network in whose outputs steps are measured.
+
     synset : Synset
         The synset to start from.
 
@@ -99,8 +103,8 @@ class Matching:
         What its rows may be.
 
     learning_rate : float
-        Step of Adam at the start, in units of each feature's standard deviation, of the targets'
-        scale, and of the logarithm of the weights.
+        Step of Adam at the start: what it may move a row's outputs by in nats, the logarithms of
+        its weight and of its target's probabilities, and values by in standard deviations.
 
     max_iter : int
         Steps in all; the learning rate falls to 0 over them as half a cosine.
@@ -119,9 +123,11 @@ class Matching:
     def __post_init__(self) -> None:
         synset = self.synset
         self._position, self._is_row = padded_layout(synset)
-        # A row that stands for itself alone keeps its input and its weight: they are right.
-        self._stands_for_many = (synset.weight > 1).to(synset.weight)
-        free = self._stands_for_many.reshape((-1,) + (1,) * (synset.X.ndim - 1))
+        # A row that stands for itself alone keeps its input and its weight: they are right, and a
+        # gradient jumps where such a row crosses a kink. Without kinks it may help its group out.
+        is_free = (synset.weight > 1) | is_single_layer(self.model)
+        self._is_free = is_free.to(synset.weight)
+        free = self._is_free.reshape((-1,) + (1,) * (synset.X.ndim - 1))
         self._unit = input_unit(self.model, synset, self.bounds) * free
         self._moved = torch.zeros_like(synset.X, requires_grad=True)
         self._targets = self._encoded(synset.y).requires_grad_()
@@ -179,7 +185,7 @@ class Matching:
 
     def _rows(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         X = self.synset.X + self._unit * self._moved
-        weight = self.synset.weight * (self._stands_for_many * self._log_factor).exp()
+        weight = self.synset.weight * (self._is_free * self._log_factor).exp()
         return X, self._decoded(self._targets), weight
 
     def _encoded(self, targets: torch.Tensor) -> torch.Tensor:

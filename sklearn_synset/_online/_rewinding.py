@@ -34,8 +34,12 @@ def auto_rewind(model: FunctionalModel) -> float:
     """
     if any(isinstance(part, _NORMS) for part in model.module.modules()):
         return _AUTO_REWIND_NORMALISED
-    is_single_layer = sum(len(shape) > 1 for shape in model.shapes) == 1
-    return _AUTO_REWIND_LINEAR if is_single_layer else _AUTO_REWIND
+    return _AUTO_REWIND_LINEAR if is_single_layer(model) else _AUTO_REWIND
+
+
+def is_single_layer(model: FunctionalModel) -> bool:
+    """Tell whether the outputs are linear in the weights, as far as the shapes tell."""
+    return sum(len(shape) > 1 for shape in model.shapes) == 1
 
 
 def rewound(model: FunctionalModel, rewind: float) -> torch.Tensor:
