@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sklearn_synset._offline._data_partition import (
+    _append_target,
     _proportional_shares,
     auto_n_groups,
     class_wise_kmeans,
@@ -108,3 +109,12 @@ def test_impossible_numbers_of_groups_are_refused():
 )
 def test_auto_n_groups_stays_within_its_limits(n_rows, n_classes, n_groups):
     assert auto_n_groups(n_rows, n_classes) == n_groups
+
+
+@pytest.mark.parametrize("n_targets", [1, 3])
+def test_a_target_weighs_as_much_as_all_features(n_targets):
+    rng = np.random.RandomState(0)
+    features, y = rng.normal(size=(50, 4)), 9 + 5 * rng.normal(size=(50, n_targets))
+    appended = _append_target(features, y)
+    np.testing.assert_array_equal(appended[:, :4], features)
+    assert appended[:, 4:].var(0).sum() == pytest.approx(4)

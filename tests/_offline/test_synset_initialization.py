@@ -4,6 +4,7 @@ import torch
 
 from sklearn_synset._offline._synset_initialization import (
     INITIALIZATIONS,
+    _append_targets,
     auto_sizes,
     starting_rows,
 )
@@ -135,3 +136,12 @@ def test_equal_groups_share_alike():
     assert auto_sizes(np.full(5, 20), 0.25, 10).tolist() == [5] * 5
     assert auto_sizes(np.full(5, 20), 0.25, 3).tolist() == [3] * 5
     assert auto_sizes(np.full(5, 2), 0.25, 10).tolist() == [1] * 5
+
+
+def test_targets_are_appended_with_the_spread_of_the_rows():
+    rows, targets = X[:6] + 50, TARGETS[:6] + 7
+    appended = _append_targets(rows, targets)
+    parts = [part - part.mean(0) for part in (appended[:, :6], appended[:, 6:])]
+    spreads = [float(part.square().sum(1).mean()) for part in parts]
+    assert spreads[1] == pytest.approx(spreads[0])
+    assert torch.equal(appended[:, :6], rows.flatten(1))

@@ -112,3 +112,14 @@ def test_named_objectives_can_be_pickled():
     loss = pickle.loads(pickle.dumps(resolve_objective("loss", "squared_error", loss_scale=2.0)))
     outputs, y = torch.ones(2, 1), torch.zeros(2)
     torch.testing.assert_close(loss(outputs, y), 2 * negative_squared_error(outputs, y))
+
+
+@pytest.mark.parametrize("n_targets", [1, 2])
+def test_the_squared_error_of_several_networks_is_that_of_each(n_targets):
+    generator = torch.Generator().manual_seed(0)
+    outputs = torch.randn(3, 5, n_targets, generator=generator)
+    y = torch.randn((5, n_targets) if n_targets > 1 else (5,), generator=generator)
+    loss = resolve_objective("loss", "squared_error")
+    expected = -0.5 * (outputs - y.reshape(5, n_targets)).square().sum(2)
+    torch.testing.assert_close(loss(outputs, y), expected)
+    assert loss(outputs, y).shape == (3, 5)
