@@ -9,7 +9,8 @@ first? Those whose label the network would contradict, had it not been taught th
 # %%
 # :func:`~sklearn_synset.datasets.load_fashion_mnist` reads the files of :cite:t:`xiao2017fashion`
 # from this machine and downloads nothing. Where they are missing, scikit-learn's small digits take
-# their place, so that the example still runs; what it says about clothing then holds for digits.
+# their place, so that the example still runs. What it says is about clothing: of the digits, a
+# network hardly learns a wrong label, and its own probability finds them as well.
 
 import matplotlib.pyplot as plt
 import numpy as np
