@@ -28,8 +28,8 @@ def synset_frame(attributor: "SynsetAttributor") -> "pd.DataFrame":
     -------
     frame : DataFrame of shape (n_synset, n_features + n_outputs + 2)
         A column for each feature, flattened ones named "x0", "x1", …; for each class the
-        probability, "class_" and the label, or for each target the value, "value_" and a number;
-        "group"; and "weight", the training rows that the row stands for.
+        probability, `"class_"` and the label, or for each target the value, `"value_"` and a
+        number; "group"; and "weight", the training rows that the row stands for.
 
     Raises
     ------
