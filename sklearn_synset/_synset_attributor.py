@@ -236,9 +236,12 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
     residuals are as large as earlier in the training. And leaving out a group is compared with
     training again on all groups in the same way, so nothing left out changes nothing:
 
-    .. math:: \theta_{-k} = \theta_T + \theta^{(T)}_{S \setminus S_k} - \theta^{(T)}_S
+    .. math:: \theta_{-k} = \theta_T + \frac{1}{2} (\delta_k^{(T)} + c \bar\delta_k), \quad
+        \delta_k^{(t)} = \theta^{(t)}_{S \setminus S_k} - \theta^{(t)}_S
 
-    where :math:`\theta^{(T)}_S` is where T steps on the synset S lead from the rewound weights.
+    where :math:`\theta^{(t)}_S` is where t steps on the synset S lead from the rewound weights,
+    :math:`\bar\delta_k` the mean over all T steps, and c stretches it to the length of
+    :math:`\delta_k^{(T)}`.
 
     References
     ----------
