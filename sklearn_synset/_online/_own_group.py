@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from sklearn_synset._functional_model import FunctionalModel
+from sklearn_synset._memory import in_smaller_chunks
 from sklearn_synset._online._leave_out import LeaveOut
 from sklearn_synset._online._objective import Objective
 from sklearn_synset._online._removal import Retraining, removal_path
@@ -130,5 +131,9 @@ def _objectives(
     batch_size: int,
 ) -> torch.Tensor:
     """Return the objective (q,) of some rows, a few at a time."""
-    parts = zip(X.split(batch_size), y.split(batch_size), strict=True)
-    return torch.cat([objective(model(theta, rows), labels) for rows, labels in parts])
+
+    def evaluate(size: int) -> torch.Tensor:
+        parts = zip(X.split(size), y.split(size), strict=True)
+        return torch.cat([objective(model(theta, rows), labels) for rows, labels in parts])
+
+    return in_smaller_chunks(evaluate, max(1, min(batch_size, len(X))), "rows")
