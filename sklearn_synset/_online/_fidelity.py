@@ -98,5 +98,5 @@ def jackknife_interval(
     ]
     error = np.sqrt((n - 1) / n * np.square(np.array(without) - np.mean(without)).sum())
     half = float(t.ppf((1 + level) / 2, n - 1) * error)
-    centre = statistic(predicted, measured)
+    centre = float(statistic(predicted, measured))
     return centre - half, centre + half
