@@ -121,3 +121,14 @@ def residual_norm(
         outputs = in_smaller_chunks(evaluate, min(batch_size, len(X)), "rows")
         fitted = outputs.softmax(-1) if model.loss == "cross_entropy" else outputs
         return (fitted - targets).norm(dim=-1)
+
+
+def target_scale(rows: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return the factor by which targets (n, C) spread as far as rows (n, d); 0 for equal ones."""
+    spread, target_spread = _spread(rows), _spread(targets)
+    return torch.where(target_spread > 0, spread / target_spread, 0.0)
+
+
+def _spread(rows: torch.Tensor) -> torch.Tensor:
+    """Root mean squared distance of rows (n, d) from their mean."""
+    return (rows - rows.mean(0)).square().sum(1).mean().sqrt()

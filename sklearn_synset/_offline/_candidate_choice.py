@@ -66,10 +66,8 @@ def choose_candidate(
 
     def agreement(synset: Synset) -> float:
         kept = probes.kept.to(synset.weight)
-        moves = [
-            leave_out.displacements(model, synset, kept, leave_out.plan(model, synset))
-            for model in models
-        ]
+        plans = [leave_out.plan(model, synset) for model in models]
+        moves = leave_out.displacements_by_network(models, synset, kept, plans)
         return fidelity_score(mean_effects(models, moves, X, y, objective, size), measured)
 
     start, *_, last = distilled.candidates

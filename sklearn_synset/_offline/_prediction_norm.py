@@ -4,6 +4,7 @@ import torch
 
 from sklearn_synset._functional_model import FunctionalModel
 from sklearn_synset._online._gauss_newton import gauss_newton_products
+from sklearn_synset._online._leading_curvature import leading_curvature
 
 _RANK = 64
 _OVERSAMPLING = 8
@@ -101,10 +102,6 @@ def prediction_norm(
 
     sketch = multiply(probes)
     trace = float((probes * sketch).sum()) / n_probes  # Hutchinson's estimate
-    basis = torch.linalg.qr(sketch)[0]
-    image = multiply(basis)
-    eigenvalues, rotation = torch.linalg.eigh((basis.T @ image + image.T @ basis) / 2)
-    kept = eigenvalues.argsort(descending=True)[:_RANK]
-    curvature = eigenvalues[kept].clamp(min=0)
-    rest = max(0.0, trace - float(curvature.sum())) / max(1, model.n_parameters - len(kept))
-    return PredictionNorm((basis @ rotation[:, kept]).T, curvature, rest, damping)
+    curvature, directions = leading_curvature(multiply, sketch, _RANK)
+    rest = max(0.0, trace - float(curvature.sum())) / max(1, model.n_parameters - len(curvature))
+    return PredictionNorm(directions.T, curvature, rest, damping)

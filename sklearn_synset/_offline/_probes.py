@@ -7,10 +7,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from sklearn_synset._functional_model import FunctionalModel, copy_module
-from sklearn_synset._memory import in_smaller_chunks
 from sklearn_synset._offline._anchors import TrainingRows
 from sklearn_synset._online._leave_out import LeaveOut
 from sklearn_synset._online._objective import Objective
+from sklearn_synset._online._objective_evaluation import evaluate_objective
 from sklearn_synset._synset import Synset
 from sklearn_synset._torch_interop import as_array
 
@@ -88,14 +88,10 @@ class Probes:
             left out had helped.
         """
 
-        @torch.no_grad()
         def values(network, theta):
-            def evaluate(size):
-                rows = torch.arange(len(X)).split(size)
-                parts = [objective(network(theta, X[part]), y[part]) for part in rows]
-                return as_array(torch.cat(parts).double())
-
-            return in_smaller_chunks(evaluate, min(batch_size, len(X)), "rows")
+            return as_array(
+                evaluate_objective(network, theta, X, y, objective, batch_size).double()
+            )
 
         total = np.zeros((len(X), len(self)))
         for model, thetas, buffers in zip(models, self.theta, self.buffers, strict=True):
@@ -257,11 +253,7 @@ def rewound_probes(
         return Probes(kept, [model.theta.new_empty(0, 0) for model in models], [{} for _ in models])
     n_gradients = (len(kept) + 1) * leave_out.n_steps * len(models)
     sample = sample_of_rows(rows, affordable_rows(models[0], rows.X, n_gradients), generator)
-    moves = [
-        leave_out.displacements(
-            model, sample, kept.to(sample.weight), leave_out.plan(model, sample)
-        )
-        for model in models
-    ]
+    plans = [leave_out.plan(model, sample) for model in models]
+    moves = leave_out.displacements_by_network(models, sample, kept.to(sample.weight), plans)
     theta = [model.theta + move for model, move in zip(models, moves, strict=True)]
     return Probes(kept, theta, [{} for _ in models])

@@ -8,6 +8,8 @@ import torch
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
+from sklearn_synset._synset import target_scale
+
 Initialization = Callable[
     [torch.Tensor, torch.Tensor, torch.Tensor, int, torch.Generator],
     tuple[torch.Tensor, torch.Tensor],
@@ -206,10 +208,7 @@ def _n_worst(n_rows: int, size: int) -> int:
 def _append_targets(X: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Append targets to rows so that k-means parts them first: (n, d + C)."""
     rows = X.flatten(1)
-    spread = (rows - rows.mean(0)).square().sum(1).mean().sqrt()
-    target_spread = (targets - targets.mean(0)).square().sum(1).mean().sqrt()
-    scale = spread / target_spread if target_spread > 0 else 0.0
-    return torch.cat([rows, scale * targets], dim=1)
+    return torch.cat([rows, target_scale(rows, targets) * targets], dim=1)
 
 
 def _means_of_equal_targets(

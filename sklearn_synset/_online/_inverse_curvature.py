@@ -6,6 +6,7 @@ import torch
 
 from sklearn_synset._functional_model import FunctionalModel
 from sklearn_synset._online._gauss_newton import gauss_newton_products
+from sklearn_synset._online._leading_curvature import leading_curvature
 
 _RANK = 256
 _OVERSAMPLING = 16
@@ -87,13 +88,9 @@ def inverse_curvature(
         return InverseCurvature(directions, eigenvalues.clamp(min=0), 0.0)
     shape = (D, _RANK + _OVERSAMPLING)
     probes = torch.randn(shape, generator=generator, dtype=model.dtype).to(model.device)
-    for _ in range(2):
-        probes = torch.linalg.qr(multiply(probes))[0]
-    image = probes.T @ multiply(probes)
-    eigenvalues, rotation = torch.linalg.eigh((image + image.T) / 2)
-    kept = eigenvalues.argsort(descending=True)[:_RANK]
-    curvature = eigenvalues[kept].clamp(min=0)
-    return InverseCurvature(probes @ rotation[:, kept], curvature, float(curvature[-1]))
+    sketch = multiply(torch.linalg.qr(multiply(probes))[0])
+    curvature, directions = leading_curvature(multiply, sketch, _RANK)
+    return InverseCurvature(directions, curvature, float(curvature[-1]))
 
 
 def _products(

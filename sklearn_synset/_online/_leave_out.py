@@ -98,24 +98,35 @@ class LeaveOut:
         n_networks = min(len(kept), self.n_networks(model, len(synset.weight)))
         return in_smaller_chunks(solve, n_networks, "networks")
 
+    def displacements_by_network(
+        self,
+        models: list[FunctionalModel],
+        synset: Synset,
+        kept: torch.Tensor,
+        retrainings: list[Retraining],
+    ) -> list[torch.Tensor]:
+        """Return the displacements (R, D) of each of several networks, each by its own plan."""
+        return [
+            self.displacements(model, synset, kept, retraining)
+            for model, retraining in zip(models, retrainings, strict=True)
+        ]
+
     def _solve(
         self, model: FunctionalModel, synset: Synset, kept: torch.Tensor, retraining: Retraining
     ) -> torch.Tensor:
         """Solve for some networks; with shorter steps if one of them diverges."""
-        solve = displacements if self.solver == "gradient_descent" else self.solver
-        for _ in range(_N_SHORTER_STEPS):
-            displacement = solve(model, synset, kept, retraining)  # type: ignore[operator]
+        solver = displacements if self.solver == "gradient_descent" else self.solver
+
+        def solve(plan: Retraining) -> list[torch.Tensor]:
+            displacement = solver(model, synset, kept, plan)  # type: ignore[operator]
             if displacement.shape != (len(kept), model.n_parameters):
                 raise ValueError(
                     f"solver must return displacements of shape {(len(kept), model.n_parameters)}, "
                     f"got {tuple(displacement.shape)}."
                 )
-            if displacement.isfinite().all():
-                return displacement
-            retraining = replace(retraining, step_size=retraining.step_size / 4)
-        raise FloatingPointError(
-            "Retraining without a group diverges; lower step_size or raise damping."
-        )
+            return [displacement]
+
+        return with_shorter_steps(solve, retraining)[0]
 
     def n_networks(self, model: FunctionalModel, n_rows: int) -> int:
         """Networks to train side by side, so that weights and rows fit the budget."""
@@ -123,6 +134,39 @@ class LeaveOut:
         return max(
             1, min(_WEIGHT_BYTES // weights, _NETWORKS_PER_BATCH * self.batch_size // n_rows)
         )
+
+
+def with_shorter_steps(
+    train: Callable[[Retraining], list[torch.Tensor]], retraining: Retraining
+) -> list[torch.Tensor]:
+    """Train again, with shorter and shorter steps as long as it diverges.
+
+    Parameters
+    ----------
+    train : callable
+        Maps a retraining to what it leads to, (R, D) each; the last one tells if it diverged.
+
+    retraining : Retraining
+        What to try first.
+
+    Returns
+    -------
+    found : list of Tensor of shape (R, D)
+        What the first retraining led to of which the last one is finite.
+
+    Raises
+    ------
+    FloatingPointError
+        If it diverges however short the steps.
+    """
+    for _ in range(_N_SHORTER_STEPS):
+        found = train(retraining)
+        if found[-1].isfinite().all():
+            return found
+        retraining = replace(retraining, step_size=retraining.step_size / 4)
+    raise FloatingPointError(
+        "Retraining without a group diverges; lower step_size or raise damping."
+    )
 
 
 def leave_one_out(synset: Synset) -> torch.Tensor:

@@ -11,10 +11,11 @@ from sklearn_synset._input_checks import finite
 from sklearn_synset._memory import in_smaller_chunks
 from sklearn_synset._offline._anchors import TrainingRows
 from sklearn_synset._offline._probes import Probes
-from sklearn_synset._online._attribution_matrix import effects_by_network, mean_effects
+from sklearn_synset._online._attribution_matrix import effects_by_network
 from sklearn_synset._online._datamodel import datamodel_weights, random_halves
 from sklearn_synset._online._leave_out import LeaveOut, leave_one_out
 from sklearn_synset._online._objective import Objective
+from sklearn_synset._online._objective_evaluation import evaluate_objective
 from sklearn_synset._online._own_group import own_group_objectives
 from sklearn_synset._online._removal import Retraining
 from sklearn_synset._online._row_effects import RowEffects
@@ -80,13 +81,6 @@ class OnlineStage:
             for model, retraining in zip(self.models, self.retrainings, strict=True)
         ]
 
-    def without(self, kept: torch.Tensor) -> list[torch.Tensor]:
-        """Return each network's displacements (R, D) when only some groups are kept, (R, K)."""
-        return [
-            self.leave_out.displacements(model, self.synset, kept, retraining)
-            for model, retraining in zip(self.models, self.retrainings, strict=True)
-        ]
-
     def without_rows(
         self, representative: np.ndarray, group: np.ndarray, removed: np.ndarray
     ) -> list[torch.Tensor]:
@@ -100,18 +94,17 @@ class OnlineStage:
         Returns
         -------
         displacements : list of Tensor of shape (1, D)
-            Of whole groups, the same as `without` returns.
+            Of whole groups, what leaving these groups out of the synset gives.
         """
         n_removed = np.bincount(group[removed], minlength=self.synset.n_groups)
         size = as_array(self.synset.group_size)
         if np.isin(n_removed / size, (0, 1)).all():
-            return self.without(torch.as_tensor(n_removed == 0).to(self.synset.weight)[None])
-        parted = in_two_groups(self.synset, representative, group, removed)
-        kept = self.synset.weight.new_tensor([[1, 0]])
-        return [
-            self.leave_out.displacements(model, parted, kept, retraining)
-            for model, retraining in zip(self.models, self.retrainings, strict=True)
-        ]
+            synset, kept = self.synset, torch.as_tensor(n_removed == 0)[None]
+        else:
+            synset = in_two_groups(self.synset, representative, group, removed)
+            kept = torch.tensor([[True, False]])
+        kept = kept.to(synset.weight)
+        return self.leave_out.displacements_by_network(self.models, synset, kept, self.retrainings)
 
     def own_group_objectives(
         self, X: np.ndarray, target: np.ndarray, own_group: np.ndarray, objective: Objective
@@ -124,10 +117,6 @@ class OnlineStage:
             for model in self.models
         ]
         return as_array(torch.stack(values).double().mean(0))
-
-    def without_each_group(self) -> list[torch.Tensor]:
-        """Return each network's displacements (K, D) when each group is left out alone."""
-        return self.without(leave_one_out(self.synset)) if self.is_datamodel else self.displacements
 
     def attributions(self, X: np.ndarray, target: np.ndarray, objective: Objective) -> np.ndarray:
         """Return the effect (q, K) of each group on each query, mean over networks."""
@@ -144,19 +133,6 @@ class OnlineStage:
         finite(effects.swapaxes(0, 1), "effects")
         return effects @ as_array(datamodel_weights(self.kept)) if self.is_datamodel else effects
 
-    def effects(
-        self,
-        displacements: list[torch.Tensor],
-        X: np.ndarray,
-        target: np.ndarray,
-        objective: Objective,
-    ) -> np.ndarray:
-        """Return the effect (q, R) of each displacement on each query, mean over networks."""
-        size = self.leave_out.batch_size
-        y = encoded_labels(self.models[0], target)
-        effects = mean_effects(self.models, displacements, self._rows(X), y, objective, size)
-        return finite(effects, "effects")
-
     def measured(
         self, probes: Probes, X: np.ndarray, target: np.ndarray, objective: Objective
     ) -> np.ndarray:
@@ -167,8 +143,12 @@ class OnlineStage:
 
     def objectives(self, X: np.ndarray, target: np.ndarray, objective: Objective) -> np.ndarray:
         """Return each query's objective (q,) with nothing left out, mean over networks."""
-        y = encoded_labels(self.models[0], target)
-        values = [objective(outputs, y) for outputs in self._outputs(X)]
+        rows, y = self._rows(X), encoded_labels(self.models[0], target)
+        size = self.leave_out.batch_size
+        values = [
+            evaluate_objective(model, model.theta, rows, y, objective, size)
+            for model in self.models
+        ]
         return finite(as_array(torch.stack(values).double().mean(0)), "objectives")
 
     def predictions(self, X: np.ndarray) -> np.ndarray:
@@ -240,10 +220,7 @@ def run_online_stage(
     else:
         kept = random_halves(n_halves, synset.n_groups, generator).to(synset.weight)
     retrainings = [leave_out.plan(model, synset) for model in models]
-    displacements = [
-        leave_out.displacements(model, synset, kept, retraining)
-        for model, retraining in zip(models, retrainings, strict=True)
-    ]
+    displacements = leave_out.displacements_by_network(models, synset, kept, retrainings)
     is_datamodel = n_halves is not None
     return OnlineStage(
         models, synset, leave_out, retrainings, kept, displacements, is_datamodel, rows

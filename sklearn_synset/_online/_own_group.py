@@ -6,16 +6,15 @@ import numpy as np
 import torch
 
 from sklearn_synset._functional_model import FunctionalModel
-from sklearn_synset._memory import in_smaller_chunks
-from sklearn_synset._online._leave_out import LeaveOut
+from sklearn_synset._online._leave_out import LeaveOut, with_shorter_steps
 from sklearn_synset._online._objective import Objective
+from sklearn_synset._online._objective_evaluation import evaluate_objective
 from sklearn_synset._online._removal import Retraining, removal_path
 from sklearn_synset._synset import Synset
 
 _REWIND = 0.95  # little is left of what the trained weights know by heart
 _SHARE_OF_STEPS = 0.25  # what is learnt later is learnt by heart
 _FIRST_STEP, _N_CHECKPOINTS = 3, 8
-_N_SHORTER_STEPS = 10
 
 
 def own_group_objectives(
@@ -78,14 +77,14 @@ def own_group_objectives(
     everyone = torch.arange(len(X), device=X.device)
     rows_of_network = [everyone[position == column] for column in range(len(groups))] + [everyone]
     size = leave_out.batch_size
-    total = _objectives(model, model.theta, X, y, objective, size)
+    total = evaluate_objective(model, model.theta, X, y, objective, size)
     retraining = _early_retraining(model, synset, leave_out)
     for networks in torch.arange(len(kept)).split(leave_out.n_networks(model, len(synset.weight))):
         checkpoints = _checkpoints(model, synset, leave_out, kept[networks], retraining)
         for thetas in checkpoints:
             for network, theta in zip(networks.tolist(), thetas, strict=True):
                 rows = rows_of_network[network]
-                values = _objectives(model, theta, X[rows], y[rows], objective, size)
+                values = evaluate_objective(model, theta, X[rows], y[rows], objective, size)
                 total[rows] += values / len(checkpoints)
     return total / 3
 
@@ -110,30 +109,9 @@ def _checkpoints(
         return [model.theta + leave_out.displacements(model, synset, kept, retraining)]
     first, last = min(_FIRST_STEP, retraining.n_steps), retraining.n_steps
     steps = set(np.geomspace(first, last, _N_CHECKPOINTS).round().astype(int).tolist())
-    for _ in range(_N_SHORTER_STEPS):
-        path = enumerate(removal_path(model, synset, kept, retraining), 1)
-        found = [theta for step, theta in path if step in steps]
-        if found[-1].isfinite().all():
-            return found
-        retraining = replace(retraining, step_size=retraining.step_size / 4)
-    raise FloatingPointError(
-        "Retraining without a group diverges; lower step_size or raise damping."
-    )
 
+    def passed(plan: Retraining) -> list[torch.Tensor]:
+        path = enumerate(removal_path(model, synset, kept, plan), 1)
+        return [theta for step, theta in path if step in steps]
 
-@torch.no_grad()
-def _objectives(
-    model: FunctionalModel,
-    theta: torch.Tensor,
-    X: torch.Tensor,
-    y: torch.Tensor,
-    objective: Objective,
-    batch_size: int,
-) -> torch.Tensor:
-    """Return the objective (q,) of some rows, a few at a time."""
-
-    def evaluate(size: int) -> torch.Tensor:
-        parts = zip(X.split(size), y.split(size), strict=True)
-        return torch.cat([objective(model(theta, rows), labels) for rows, labels in parts])
-
-    return in_smaller_chunks(evaluate, max(1, min(batch_size, len(X))), "rows")
+    return with_shorter_steps(passed, retraining)

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from sklearn_synset._synset import Synset
+from sklearn_synset._synset import Synset, target_scale
 
 _EXACT = "donot_use_mm_for_euclid_dist"  # a copy of a row has to be its nearest
 
@@ -37,8 +37,7 @@ def representatives(
     for k, members in enumerate(rows_by_group):
         candidates = (synset.group == k).nonzero()[:, 0]
         features, own_features = X[members].flatten(1), synset.X[candidates].flatten(1)
-        scale = _spread(features) / _spread(targets[members]).clamp(min=torch.finfo(X.dtype).tiny)
-        scale = torch.where(_spread(targets[members]) > 0, scale, 0.0)
+        scale = target_scale(features, targets[members])
         rows = torch.cat([features, scale * targets[members]], dim=1)
         own = torch.cat([own_features, scale * synset.y[candidates]], dim=1)
         nearest[members] = candidates[torch.cdist(rows, own, compute_mode=_EXACT).argmin(1)]
@@ -102,11 +101,6 @@ def in_two_groups(
         ),
         torch.tensor([len(removed) - removed.sum(), removed.sum()]).to(synset.group_size),
     )
-
-
-def _spread(rows: torch.Tensor) -> torch.Tensor:
-    """Root mean squared distance of rows (n, d) from their mean."""
-    return (rows - rows.mean(0)).square().sum(1).mean().sqrt()
 
 
 def _sum_by_group(values: torch.Tensor, synset: Synset) -> torch.Tensor:

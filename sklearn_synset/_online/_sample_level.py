@@ -8,7 +8,7 @@ import torch
 from sklearn_synset._online._objective import Objective
 from sklearn_synset._online._online_stage import OnlineStage, encoded_labels
 from sklearn_synset._online._refinement import share_out
-from sklearn_synset._online._standard_error import standard_error
+from sklearn_synset._online._standard_error import check_several_networks, standard_error
 from sklearn_synset._torch_interop import as_array, as_tensor
 
 _WEIGHTS_AT_ONCE = 2**26
@@ -87,8 +87,8 @@ def attribution_to_rows(
     attributions, std : ndarray of shape (q, n)
         Of the dtype of `X`.
     """
-    if return_std and len(online.models) < 2:
-        standard_error(np.empty((1, 0)))
+    if return_std:
+        check_several_networks(len(online.models))
     parts = [
         (each.mean(0).astype(X.dtype), standard_error(each).astype(X.dtype) if return_std else None)
         for _, each in sample_attributions(online, X, target, objective)

@@ -29,9 +29,14 @@ def standard_error(effects: np.ndarray) -> np.ndarray:
     >>> standard_error(np.array([[1.0, 5.0], [3.0, 5.0]]))
     array([1., 0.])
     """
-    if len(effects) < 2:
+    check_several_networks(len(effects))
+    return np.asarray(effects.std(0, ddof=1) / np.sqrt(len(effects)))
+
+
+def check_several_networks(n_networks: int) -> None:
+    """Raise a ValueError unless there are networks to differ."""
+    if n_networks < 2:
         raise ValueError(
             "return_std=True needs at least two networks, trained from different seeds; fit with "
-            f"n_models=2 or more, got n_models={len(effects)}."
+            f"n_models=2 or more, got n_models={n_networks}."
         )
-    return np.asarray(effects.std(0, ddof=1) / np.sqrt(len(effects)))

@@ -1,0 +1,51 @@
+"""What queries' objectives are at some weights."""
+
+import torch
+
+from sklearn_synset._functional_model import FunctionalModel
+from sklearn_synset._memory import in_smaller_chunks
+from sklearn_synset._online._objective import Objective
+
+
+@torch.no_grad()
+def evaluate_objective(
+    model: FunctionalModel,
+    theta: torch.Tensor,
+    X: torch.Tensor,
+    y: torch.Tensor,
+    objective: Objective,
+    batch_size: int,
+) -> torch.Tensor:
+    """Return each query's objective, a few queries at a time.
+
+    Parameters
+    ----------
+    model : FunctionalModel
+        The network.
+
+    theta : Tensor of shape (D,)
+        Its weights.
+
+    X : Tensor of shape (q, d...)
+        Queries.
+
+    y : Tensor of shape (q,) or (q, C)
+        Their labels or values.
+
+    objective : callable
+        Maps outputs (q, C) and `y` to values (q,).
+
+    batch_size : int
+        Most queries to evaluate at once.
+
+    Returns
+    -------
+    values : Tensor of shape (q,)
+        In the objective's unit.
+    """
+
+    def evaluate(size: int) -> torch.Tensor:
+        parts = zip(X.split(size), y.split(size), strict=True)
+        return torch.cat([objective(model(theta, rows), labels) for rows, labels in parts])
+
+    return in_smaller_chunks(evaluate, max(1, min(batch_size, len(X))), "rows")
