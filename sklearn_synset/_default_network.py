@@ -9,7 +9,9 @@ from skorch.callbacks import Callback, LRScheduler
 from skorch.dataset import Dataset
 from tqdm.auto import tqdm
 
-from sklearn_synset._torch_interop import as_tensor
+from sklearn_synset._column_statistics import column_statistics
+from sklearn_synset._row_source import BATCH, RowSource
+from sklearn_synset._torch_interop import as_array, as_tensor
 
 N_HIDDEN = 64
 WEIGHT_DECAY = 1e-3
@@ -209,22 +211,34 @@ def net_of_statistics(
 
 def _statistics(X: np.ndarray, y: np.ndarray, n_classes: int | None) -> dict[str, np.ndarray]:
     """Return the parameters (d,) and (C,) of the network's two standardisations."""
-    flat = X.reshape(len(X), -1)
     if n_classes is not None:
         output_mean, output_scale = np.zeros(n_classes), np.ones(n_classes)
     else:
         target = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
         output_mean, output_scale = target.mean(0), _positive_scale(target)
+    input_mean, input_scale = _mean_and_scale(X)
     return {
-        "input_mean": flat.mean(0, dtype=np.float64),
-        "input_scale": _positive_scale(flat),
+        "input_mean": input_mean,
+        "input_scale": input_scale,
         "output_mean": output_mean,
         "output_scale": output_scale,
     }
 
 
+def _mean_and_scale(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean (d,) and `_positive_scale` of the columns of rows (n, d...)."""
+    if len(X) <= BATCH:
+        flat = X.reshape(len(X), -1)
+        return flat.mean(0, dtype=np.float64), _positive_scale(flat)
+    rows = RowSource(X, torch.float64, torch.device("cpu"))
+    mean, scale, lower, upper = (as_array(part).ravel() for part in column_statistics(rows))
+    return mean, _unless_rounding(scale, np.maximum(np.abs(lower), np.abs(upper)))
+
+
 def _positive_scale(rows: np.ndarray) -> np.ndarray:
     """Return the standard deviation (d,) of the columns, 1 where it is rounding error."""
-    scale = rows.std(0, dtype=np.float64)
-    rounding = 10 * np.finfo(np.float64).eps * np.abs(rows).max(0)
-    return np.where(scale > rounding, scale, 1.0)
+    return _unless_rounding(rows.std(0, dtype=np.float64), np.abs(rows).max(0))
+
+
+def _unless_rounding(scale: np.ndarray, largest: np.ndarray) -> np.ndarray:
+    return np.where(scale > 10 * np.finfo(np.float64).eps * largest, scale, 1.0)

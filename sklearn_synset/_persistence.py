@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.preprocessing import StandardScaler
@@ -17,6 +18,7 @@ from sklearn_synset._online._group_assignment import GroupCentres
 from sklearn_synset._online._leave_out import LeaveOut
 from sklearn_synset._online._online_stage import OnlineStage
 from sklearn_synset._online._removal import Retraining
+from sklearn_synset._row_source import RowSource
 from sklearn_synset._saved_network import check_kind, kind_of, network_from_state, network_state
 from sklearn_synset._state_file import read_state, write_state
 from sklearn_synset._synset import Synset
@@ -97,6 +99,8 @@ def _encoder(
         if type(value).__name__ in _STATE_CLASSES and is_dataclass(value):
             parts = {field.name: getattr(value, field.name) for field in fields(value)}
             return type(value).__name__, parts
+        if isinstance(value, RowSource):
+            return "RowSource", torch.from_numpy(np.array(value.converted()))
         if type(value) is StandardScaler:
             return "StandardScaler", {name: getattr(value, name) for name in _SCALER_ATTRIBUTES}
         if isinstance(value, Bunch):
@@ -132,6 +136,7 @@ def _state_decoders(models: list[FunctionalModel]) -> dict[str, Callable[[Any], 
 
     return {
         "network": lambda index: models[index],
+        "RowSource": lambda rows: RowSource(rows.numpy(), rows.dtype, device),
         "StandardScaler": scaler,
         "Bunch": lambda items: Bunch(**items),
         **{name: maker(cls) for name, cls in _STATE_CLASSES.items()},

@@ -4,8 +4,10 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from sklearn_synset._column_statistics import column_statistics
 from sklearn_synset._functional_model import FunctionalModel
 from sklearn_synset._memory import in_smaller_chunks
+from sklearn_synset._row_source import BATCH, Rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +92,7 @@ def one_hot_targets(model: FunctionalModel, y: torch.Tensor) -> torch.Tensor:
 
 
 def residual_norm(
-    model: FunctionalModel, X: torch.Tensor, targets: torch.Tensor, batch_size: int
+    model: FunctionalModel, X: Rows, targets: torch.Tensor, batch_size: int
 ) -> torch.Tensor:
     r"""Return how badly the trained network fits each row.
 
@@ -99,7 +101,7 @@ def residual_norm(
     model : FunctionalModel
         The network.
 
-    X : Tensor of shape (n, d...)
+    X : Tensor or RowSource of shape (n, d...)
         Rows.
 
     targets : Tensor of shape (n, C)
@@ -123,12 +125,15 @@ def residual_norm(
         return (fitted - targets).norm(dim=-1)
 
 
-def target_scale(rows: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Return the factor by which targets (n, C) spread as far as rows (n, d); 0 for equal ones."""
-    spread, target_spread = _spread(rows), _spread(targets)
+def target_scale(rows: Rows, targets: torch.Tensor) -> torch.Tensor:
+    """Return the factor by which targets (n, C) spread as far as rows (n, d...), 0 if equal."""
+    spread, target_spread = spread_of(rows), spread_of(targets)
     return torch.where(target_spread > 0, spread / target_spread, 0.0)
 
 
-def _spread(rows: torch.Tensor) -> torch.Tensor:
-    """Root mean squared distance of rows (n, d) from their mean."""
-    return (rows - rows.mean(0)).square().sum(1).mean().sqrt()
+def spread_of(rows: Rows) -> torch.Tensor:
+    """Return the root mean squared distance of rows (n, d...) from their mean."""
+    if len(rows) <= BATCH:
+        rows = rows[:].flatten(1)
+        return (rows - rows.mean(0)).square().sum(1).mean().sqrt()
+    return column_statistics(rows).scale.square().sum().sqrt().to(rows[:1])

@@ -40,11 +40,11 @@ from sklearn_synset._online._standard_error import standard_error
 from sklearn_synset._persistence import load_attributor, save_attributor
 from sklearn_synset._removed_rows import removed_rows
 from sklearn_synset._representation import Representation
+from sklearn_synset._row_source import RowSource
 from sklearn_synset._synset import one_hot_targets
 from sklearn_synset._target import encode_target, n_outputs, read_target, rows_of_known_labels
 from sklearn_synset._torch_interop import (
     as_array,
-    as_tensor,
     draw_seed,
     keep_global_state,
     torch_generator,
@@ -823,7 +823,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
 
     def _training_rows(self, model, X, target, codes):
         """Return the training rows as tensors, on the network's device."""
-        rows = as_tensor(X, dtype=model.dtype, device=model.device)
+        rows = RowSource.to_keep(X, model.dtype, model.device)
         order = torch.from_numpy(np.argsort(codes, kind="stable")).to(model.device)
         rows_by_group = list(order.split(np.bincount(codes).tolist()))
         targets = one_hot_targets(model, encoded_labels(model, target))

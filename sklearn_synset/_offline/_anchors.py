@@ -11,6 +11,7 @@ from sklearn_synset._offline._gradient_distance import Distance
 from sklearn_synset._offline._group_gradient import group_gradients
 from sklearn_synset._online._removal import Retraining, removal_path
 from sklearn_synset._online._rewinding import rewound
+from sklearn_synset._row_source import Rows
 from sklearn_synset._synset import Synset
 
 # Paths without a single group are too close to that of all of them to tell curvature.
@@ -20,11 +21,11 @@ _FARTHEST = 10.0  # norm of an anchor's weights, over that of the trained ones
 
 @dataclass(frozen=True, eq=False)
 class TrainingRows:
-    """The training rows as tensors.
+    """The training rows, and the groups they are in.
 
     Parameters
     ----------
-    X : Tensor of shape (n, d...)
+    X : Tensor or RowSource of shape (n, d...)
         Inputs.
 
     targets : Tensor of shape (n, C)
@@ -37,7 +38,7 @@ class TrainingRows:
         Most rows to evaluate at once.
     """
 
-    X: torch.Tensor
+    X: Rows
     targets: torch.Tensor
     rows_by_group: list[torch.Tensor]
     batch_size: int

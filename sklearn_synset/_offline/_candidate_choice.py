@@ -9,6 +9,7 @@ from sklearn_synset._online._attribution_matrix import mean_effects
 from sklearn_synset._online._fidelity import fidelity_score
 from sklearn_synset._online._leave_out import LeaveOut
 from sklearn_synset._online._objective import Objective
+from sklearn_synset._row_source import Rows
 from sklearn_synset._synset import Synset
 
 _N_QUERIES = 500
@@ -21,7 +22,7 @@ def choose_candidate(
     distilled: Distilled,
     probes: Probes,
     leave_out: LeaveOut,
-    X: torch.Tensor,
+    X: Rows,
     y: torch.Tensor,
     objective: Objective,
     generator: torch.Generator,
@@ -43,7 +44,7 @@ def choose_candidate(
     leave_out : LeaveOut
         How groups are left out.
 
-    X, y : Tensor
+    X, y : Tensor (or RowSource)
         Training rows, of which at most 500 random ones are the queries, and their labels.
 
     objective : callable
@@ -61,14 +62,14 @@ def choose_candidate(
     if len(probes) < 2 or len(distilled.candidates) < 2:
         return distilled.candidates[-1]
     queries = torch.randperm(len(X), generator=generator)[:_N_QUERIES].to(X.device)
-    X, y, size = X[queries], y[queries], leave_out.batch_size
-    measured = probes.effects(models, X, y, objective, size)
+    rows, y, size = X[queries], y[queries], leave_out.batch_size
+    measured = probes.effects(models, rows, y, objective, size)
 
     def agreement(synset: Synset) -> float:
         kept = probes.kept.to(synset.weight)
         plans = [leave_out.plan(model, synset) for model in models]
         moves = leave_out.displacements_by_network(models, synset, kept, plans)
-        return fidelity_score(mean_effects(models, moves, X, y, objective, size), measured)
+        return fidelity_score(mean_effects(models, moves, rows, y, objective, size), measured)
 
     start, *_, last = distilled.candidates
     return start if agreement(start) > agreement(last) + _CLEARLY else last

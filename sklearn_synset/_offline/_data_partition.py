@@ -1,11 +1,20 @@
 """Partition of the training rows into groups: clusters within each class."""
 
+import math
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
+
+from sklearn_synset._row_source import BATCH, row_slices
+
+# Centres are found on a random part of more rows than this, or than this for each group.
+_FITTED_ROWS, _FITTED_ROWS_A_GROUP = 5000, 100
+
+Reader = Callable[[np.ndarray], np.ndarray]
 
 
 def auto_n_groups(n_rows: int, n_classes: int) -> int:
@@ -83,6 +92,10 @@ def class_wise_kmeans(
     Rows that repeat can leave k-means with fewer clusters than asked for. The largest cluster is
     then halved in row order until the number is right.
 
+    Of more than 5,000 rows, and more than 100 for each group, a random part of every class (5,000
+    or 100 a group, in all) finds the centres, and all rows then go to the nearest one of their
+    class. They are read a few at a time.
+
     Examples
     --------
     >>> import numpy as np
@@ -97,23 +110,34 @@ def class_wise_kmeans(
     n_rows = len(X)
     if n_groups > n_rows:
         raise ValueError(f"There are fewer rows than groups: {n_rows} rows, n_groups={n_groups}.")
-    features = StandardScaler().fit_transform(X.reshape(n_rows, -1))
+    share_fitted = max(_FITTED_ROWS, _FITTED_ROWS_A_GROUP * n_groups) / n_rows
+    read = _standardised(X, None if classification else y)
     if not classification:
-        return _kmeans(_append_target(features, y), n_groups, random_state)
+        return _kmeans(read, np.arange(n_rows), n_groups, share_fitted, random_state)
     codes = np.unique(y, return_inverse=True)[1]
     shares = _proportional_shares(np.bincount(codes), n_groups)
     labels = np.empty(n_rows, dtype=np.int64)
     first_groups = np.cumsum(shares) - shares
     for code, (share, first_group) in enumerate(zip(shares, first_groups, strict=True)):
         rows = np.flatnonzero(codes == code)
-        labels[rows] = first_group + _kmeans(features[rows], share, random_state)
+        labels[rows] = first_group + _kmeans(read, rows, share, share_fitted, random_state)
     return labels
 
 
-def _append_target(features: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return (n, d + t): features and the target, which weighs as much as all of them."""
+def _standardised(X: np.ndarray, y: np.ndarray | None) -> Reader:
+    """Return what reads standardised rows, with the target y, which weighs as much as all of X."""
+    scaler = StandardScaler()
+    for rows in row_slices(len(X), BATCH):
+        scaler.partial_fit(X[rows].reshape(rows.stop - rows.start, -1))
+
+    def features(rows: np.ndarray) -> np.ndarray:
+        return scaler.transform(X[rows].reshape(len(rows), -1))
+
+    if y is None:
+        return features
     target = StandardScaler().fit_transform(y.reshape(len(y), -1))
-    return np.hstack([features, target * np.sqrt(features.shape[1] / target.shape[1])])
+    target = target * np.sqrt(scaler.n_features_in_ / target.shape[1])
+    return lambda rows: np.hstack([features(rows), target[rows]])
 
 
 def _proportional_shares(sizes: np.ndarray, total: int) -> np.ndarray:
@@ -132,15 +156,27 @@ def _proportional_shares(sizes: np.ndarray, total: int) -> np.ndarray:
 
 
 def _kmeans(
-    features: np.ndarray, n_clusters: int, random_state: np.random.RandomState
+    read: Reader,
+    rows: np.ndarray,
+    n_clusters: int,
+    share_fitted: float,
+    random_state: np.random.RandomState,
 ) -> np.ndarray:
-    """Return labels (n,) of exactly `n_clusters` clusters, none of them empty."""
+    """Return labels (b,) of exactly `n_clusters` clusters of some rows, none of them empty."""
     if n_clusters == 1:
-        return np.zeros(len(features), dtype=np.int64)
+        return np.zeros(len(rows), dtype=np.int64)
+    kmeans = KMeans(n_clusters, n_init=2, random_state=random_state)
     with warnings.catch_warnings():
         # Repeated rows; _split_to makes up for the missing clusters.
         warnings.filterwarnings("ignore", "Number of distinct clusters", ConvergenceWarning)
-        labels = KMeans(n_clusters, n_init=2, random_state=random_state).fit_predict(features)
+        if share_fitted >= 1:
+            labels = kmeans.fit_predict(read(rows))
+        else:
+            n_fitted = max(n_clusters, math.ceil(share_fitted * len(rows)))
+            fitted = np.sort(random_state.permutation(len(rows))[:n_fitted])
+            kmeans.fit(read(rows[fitted]))
+            batches = [rows[part] for part in row_slices(len(rows), BATCH)]
+            labels = np.concatenate([kmeans.predict(read(batch)) for batch in batches])
     return _split_to(n_clusters, np.unique(labels, return_inverse=True)[1])
 
 

@@ -4,13 +4,14 @@ import torch
 from torch.func import grad, vmap
 
 from sklearn_synset._functional_model import FunctionalModel
+from sklearn_synset._row_source import Rows
 from sklearn_synset._synset import Synset, row_loss
 
 
 def group_gradients(
     model: FunctionalModel,
     theta: torch.Tensor,
-    X: torch.Tensor,
+    X: Rows,
     targets: torch.Tensor,
     rows_by_group: list[torch.Tensor],
     batch_size: int,
@@ -25,7 +26,7 @@ def group_gradients(
     theta : Tensor of shape (D,)
         Weights at which to differentiate.
 
-    X : Tensor of shape (n, d...)
+    X : Tensor or RowSource of shape (n, d...)
         Training rows.
 
     targets : Tensor of shape (n, C)

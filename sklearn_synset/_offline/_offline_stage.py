@@ -120,7 +120,7 @@ def _starting_synset(
     parts = starting_rows(
         rows.X, rows.targets, rows.rows_by_group, residual, sizes, initialization, generator
     )
-    return Synset(*parts, torch.from_numpy(group_sizes).to(rows.X))
+    return Synset(*parts, torch.from_numpy(group_sizes).to(rows.targets))
 
 
 def _distil(

@@ -5,6 +5,7 @@ import torch
 from sklearn_synset._functional_model import FunctionalModel
 from sklearn_synset._online._gauss_newton import gauss_newton_products
 from sklearn_synset._online._leading_curvature import leading_curvature
+from sklearn_synset._row_source import Rows
 
 _RANK = 64
 _OVERSAMPLING = 8
@@ -58,7 +59,7 @@ class PredictionNorm:
 def prediction_norm(
     model: FunctionalModel,
     thetas: list[torch.Tensor],
-    X: torch.Tensor,
+    X: Rows,
     damping: float,
     generator: torch.Generator,
 ) -> PredictionNorm:
@@ -72,7 +73,7 @@ def prediction_norm(
     thetas : list of Tensor of shape (D,)
         Weights over which the curvature is averaged.
 
-    X : Tensor of shape (n, d...)
+    X : Tensor or RowSource of shape (n, d...)
         Training rows, of which at most 512 random ones are used.
 
     damping : float

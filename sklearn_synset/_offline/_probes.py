@@ -11,6 +11,7 @@ from sklearn_synset._offline._anchors import TrainingRows
 from sklearn_synset._online._leave_out import LeaveOut
 from sklearn_synset._online._objective import Objective
 from sklearn_synset._online._objective_evaluation import evaluate_objective
+from sklearn_synset._row_source import Rows
 from sklearn_synset._synset import Synset
 from sklearn_synset._torch_interop import as_array
 
@@ -57,7 +58,7 @@ class Probes:
     def effects(
         self,
         models: list[FunctionalModel],
-        X: torch.Tensor,
+        X: Rows,
         y: torch.Tensor,
         objective: Objective,
         batch_size: int,
@@ -69,7 +70,7 @@ class Probes:
         models : list of M FunctionalModels
             The networks that are explained.
 
-        X : Tensor of shape (q, d...)
+        X : Tensor or RowSource of shape (q, d...)
             Queries.
 
         y : Tensor of shape (q,) or (q, C)
@@ -155,7 +156,7 @@ def _changed_buffers(
     return changed
 
 
-def affordable_rows(model: FunctionalModel, X: torch.Tensor, n_gradients: int) -> int:
+def affordable_rows(model: FunctionalModel, X: Rows, n_gradients: int) -> int:
     """Return how many rows may be probed.
 
     Parameters
@@ -163,7 +164,7 @@ def affordable_rows(model: FunctionalModel, X: torch.Tensor, n_gradients: int) -
     model : FunctionalModel
         The network.
 
-    X : Tensor of shape (n, d...)
+    X : Tensor or RowSource of shape (n, d...)
         Rows, of which one is tried.
 
     n_gradients : int
@@ -212,9 +213,9 @@ def sample_of_rows(rows: TrainingRows, max_rows: int, generator: torch.Generator
     return Synset(
         rows.X[index],
         rows.targets[index],
-        torch.cat(weight).to(rows.X),
+        torch.cat(weight).to(rows.targets),
         torch.cat(group).to(index.device),
-        torch.tensor(sizes).to(rows.X),
+        torch.tensor(sizes).to(rows.targets),
     )
 
 

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 import torch
 from torch.func import grad, vmap
 
+from sklearn_synset._column_statistics import column_statistics
 from sklearn_synset._functional_model import FunctionalModel
 from sklearn_synset._offline._anchors import Anchor
 from sklearn_synset._offline._group_gradient import padded_layout, synset_gradients
 from sklearn_synset._online._rewinding import is_single_layer
+from sklearn_synset._row_source import BATCH, Rows
 from sklearn_synset._synset import Synset
 
 _ANCHORS_PER_STEP = 2
@@ -44,11 +46,15 @@ class RowBounds:
     is_probability: bool
 
 
-def row_bounds(X: torch.Tensor, targets: torch.Tensor, model: FunctionalModel) -> RowBounds:
+def row_bounds(X: Rows, targets: torch.Tensor, model: FunctionalModel) -> RowBounds:
     """Read the box and the scales off the training rows (n, d...) and targets (n, C)."""
     is_probability = model.loss == "cross_entropy"
     spread = 1.0 if is_probability else float(targets.std(correction=0)) or 1.0
-    return RowBounds(X.amin(0), X.amax(0), X.std(0, correction=0), spread, is_probability)
+    if len(X) <= BATCH:
+        X = X[:]
+        return RowBounds(X.amin(0), X.amax(0), X.std(0, correction=0), spread, is_probability)
+    _, scale, lower, upper = column_statistics(X)
+    return RowBounds(lower, upper, scale.to(lower), spread, is_probability)
 
 
 def input_unit(model: FunctionalModel, synset: Synset, bounds: RowBounds) -> torch.Tensor:

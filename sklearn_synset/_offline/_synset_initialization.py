@@ -8,16 +8,20 @@ import torch
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
+from sklearn_synset._row_source import BATCH, Rows, few_rows
 from sklearn_synset._synset import target_scale
 
+# Centres of clusters are found on a random part of more rows than this of a group.
+_FITTED_ROWS, _FITTED_ROWS_A_CLUSTER = 300, 50
+
 Initialization = Callable[
-    [torch.Tensor, torch.Tensor, torch.Tensor, int, torch.Generator],
+    [Rows, torch.Tensor, torch.Tensor, int, torch.Generator],
     tuple[torch.Tensor, torch.Tensor],
 ]
 
 
 def centroid_rows(
-    X: torch.Tensor,
+    X: Rows,
     targets: torch.Tensor,
     residual_norm: torch.Tensor,
     size: int,
@@ -30,7 +34,7 @@ def centroid_rows(
 
     Parameters
     ----------
-    X : Tensor of shape (n_k, d...)
+    X : Tensor or SelectedRows of shape (n_k, d...)
         The group's rows.
 
     targets : Tensor of shape (n_k, C)
@@ -59,9 +63,8 @@ def centroid_rows(
     labels[order[:n_worst]] = torch.arange(n_worst)
     rest = order[n_worst:].sort().values
     if len(rest):
-        alike = _append_targets(X, targets)[rest.to(X.device)]
-        labels[rest] = n_worst + _kmeans(alike, size - n_worst, generator)
-    member = torch.nn.functional.one_hot(labels, size).T.to(X)
+        labels[rest] = n_worst + _cluster(X, targets, rest, size - n_worst, generator)
+    member = torch.nn.functional.one_hot(labels, size).T.to(targets)
     weight = member.sum(1)
     filled = weight > 0  # rows that repeat can leave k-means with fewer clusters
     average = member[filled] / weight[filled, None]
@@ -69,7 +72,7 @@ def centroid_rows(
 
 
 def random_rows(
-    X: torch.Tensor,
+    X: Rows,
     targets: torch.Tensor,
     residual_norm: torch.Tensor,
     size: int,
@@ -77,8 +80,8 @@ def random_rows(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Take random rows of equal weight; parameters and returns as of `centroid_rows`."""
     chosen = torch.randperm(len(X), generator=generator)[:size]
-    weight = torch.full((size,), len(X) / size).to(X)
-    return torch.nn.functional.one_hot(chosen, len(X)).to(X), weight
+    weight = torch.full((size,), len(X) / size).to(targets)
+    return torch.nn.functional.one_hot(chosen, len(X)).to(targets), weight
 
 
 INITIALIZATIONS: dict[str, Initialization] = {"centroid": centroid_rows, "random": random_rows}
@@ -126,7 +129,7 @@ def auto_sizes(group_sizes: np.ndarray, share: float, largest: int) -> np.ndarra
 
 
 def starting_rows(
-    X: torch.Tensor,
+    X: Rows,
     targets: torch.Tensor,
     rows_by_group: list[torch.Tensor],
     residual_norm: torch.Tensor,
@@ -138,7 +141,7 @@ def starting_rows(
 
     Parameters
     ----------
-    X : Tensor of shape (n, d...)
+    X : Tensor or RowSource of shape (n, d...)
         Training rows.
 
     targets : Tensor of shape (n, C)
@@ -177,13 +180,15 @@ def starting_rows(
     inputs, outputs, weights, groups = [], [], [], []
     for k, rows in enumerate(rows_by_group):
         size = min(int(sizes[k]), len(rows))
-        average, weight = make(X[rows], targets[rows], residual_norm[rows], size, generator)
-        average, weight = average.to(X), weight.to(X)
+        # A callable may do with the rows whatever tensors are good for.
+        members = few_rows(X, rows) if isinstance(initialization, str) else X[rows]
+        average, weight = make(members, targets[rows], residual_norm[rows], size, generator)
+        average, weight = average.to(targets), weight.to(targets)
         _check_rows(average, weight, len(rows))
-        inputs.append(torch.tensordot(average, X[rows], dims=1))
+        inputs.append(_averages(average, members))
         outputs.append(average @ targets[rows])
         weights.append(weight)
-        groups.append(torch.full((len(weight),), k, device=X.device))
+        groups.append(torch.full((len(weight),), k, device=weight.device))
     return torch.cat(inputs), torch.cat(outputs), torch.cat(weights), torch.cat(groups)
 
 
@@ -205,10 +210,47 @@ def _n_worst(n_rows: int, size: int) -> int:
     return min((size + 1) // 2, size - 1)
 
 
-def _append_targets(X: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def _averages(average: torch.Tensor, X: Rows) -> torch.Tensor:
+    """Return averages (m, d...) of rows (n_k, d...), a few of them at a time."""
+    parts = zip(average.split(BATCH, dim=1), X.split(BATCH), strict=True)
+    first, rows = next(parts)
+    total = torch.tensordot(first, rows, dims=1)
+    for part, rows in parts:
+        total += torch.tensordot(part, rows, dims=1)
+    return total
+
+
+def _append_targets(X: torch.Tensor, targets: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
     """Append targets to rows so that k-means parts them first: (n, d + C)."""
-    rows = X.flatten(1)
-    return torch.cat([rows, target_scale(rows, targets) * targets], dim=1)
+    return torch.cat([X.flatten(1), scale * targets], dim=1)
+
+
+def _cluster(
+    X: Rows, targets: torch.Tensor, rest: torch.Tensor, n_clusters: int, generator: torch.Generator
+) -> torch.Tensor:
+    """Return the cluster (b,) of some rows; of many, a random part finds the centres."""
+    seed = int(torch.randint(2**31 - 1, (1,), generator=generator))
+    if n_clusters == 1:
+        return torch.zeros(len(rest), dtype=torch.long)
+    rest = rest.to(targets.device)
+    n_fitted = max(_FITTED_ROWS, _FITTED_ROWS_A_CLUSTER * n_clusters)
+    if len(rest) <= n_fitted:
+        scale, fitted = target_scale(X, targets), rest
+    else:
+        drawn = torch.randperm(len(rest), generator=generator)[:n_fitted].sort().values
+        fitted = rest[drawn.to(rest.device)]
+        scale = target_scale(X[fitted], targets[fitted])
+
+    def read(some: torch.Tensor) -> np.ndarray:
+        return _append_targets(X[some], targets[some], scale).cpu().numpy()
+
+    kmeans = KMeans(n_clusters, n_init=1, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        labels = kmeans.fit_predict(read(fitted))
+    if len(fitted) < len(rest):
+        labels = np.concatenate([kmeans.predict(read(some)) for some in rest.split(BATCH)])
+    return torch.from_numpy(labels.astype(np.int64))
 
 
 def _means_of_equal_targets(
@@ -224,14 +266,3 @@ def _means_of_equal_targets(
             average[line] = 0
             average[line, drawn] = 1
     return average
-
-
-def _kmeans(X: torch.Tensor, n_clusters: int, generator: torch.Generator) -> torch.Tensor:
-    """Cluster rows (n, d); labels (n,)."""
-    seed = int(torch.randint(2**31 - 1, (1,), generator=generator))
-    if n_clusters == 1:
-        return torch.zeros(len(X), dtype=torch.long)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        kmeans = KMeans(n_clusters, n_init=1, random_state=seed)
-        return torch.from_numpy(kmeans.fit_predict(X.cpu().numpy()).astype(np.int64))

@@ -7,13 +7,14 @@ from torch.func import vmap
 from sklearn_synset._functional_model import FunctionalModel
 from sklearn_synset._memory import in_smaller_chunks
 from sklearn_synset._online._objective import Objective
+from sklearn_synset._row_source import Rows
 from sklearn_synset._torch_interop import as_array
 
 
 def attribution_matrix(
     model: FunctionalModel,
     displacement: torch.Tensor,
-    X: torch.Tensor,
+    X: Rows,
     y: torch.Tensor,
     objective: Objective,
     batch_size: int,
@@ -28,7 +29,7 @@ def attribution_matrix(
     displacement : Tensor of shape (R, D)
         What leaving groups out does to the trained weights.
 
-    X : Tensor of shape (q, d...)
+    X : Tensor or RowSource of shape (q, d...)
         Queries.
 
     y : Tensor of shape (q,) or (q, C)
@@ -51,10 +52,11 @@ def attribution_matrix(
     n_networks = max(1, min(n_removals, batch_size // max(1, min(n_queries, batch_size))))
     with torch.no_grad():
         for rows in torch.arange(n_queries).split(batch_size):
-            before = objective(model(model.theta, X[rows]), y[rows])
+            queries = X[rows]
+            before = objective(model(model.theta, queries), y[rows])
             for networks in torch.arange(n_removals).split(n_networks):
                 theta = model.theta + displacement[networks]
-                outputs = vmap(lambda t, queries: model(t, queries), (0, None))(theta, X[rows])
+                outputs = vmap(lambda t, queries: model(t, queries), (0, None))(theta, queries)
                 after = vmap(objective, (0, None))(outputs, y[rows])
                 matrix[rows[:, None], networks[None, :]] = (before - after).T
     return matrix
@@ -63,7 +65,7 @@ def attribution_matrix(
 def effects_by_network(
     models: list[FunctionalModel],
     displacements: list[torch.Tensor],
-    X: torch.Tensor,
+    X: Rows,
     y: torch.Tensor,
     objective: Objective,
     batch_size: int,
@@ -82,7 +84,7 @@ def effects_by_network(
 def mean_effects(
     models: list[FunctionalModel],
     displacements: list[torch.Tensor],
-    X: torch.Tensor,
+    X: Rows,
     y: torch.Tensor,
     objective: Objective,
     batch_size: int,

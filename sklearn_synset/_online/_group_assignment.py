@@ -3,8 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import csr_array
 from scipy.spatial.distance import cdist
 from sklearn.preprocessing import StandardScaler
+
+from sklearn_synset._row_source import BATCH, row_slices
 
 _MAX_DISTANCES = 2**24  # to hold at once
 
@@ -45,6 +48,11 @@ class GroupCentres:
         groups : ndarray of shape (q,)
             In [0, K).
         """
+        parts = [self._assign(X[rows], y[rows]) for rows in row_slices(len(X), BATCH)]
+        return np.concatenate(parts)
+
+    def _assign(self, X: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Assign a few rows."""
         rows = standardised(self.scaler, X, y if self.has_class is None else None)
         if self.has_class is None:
             return _nearest(rows, self.centres)
@@ -81,12 +89,20 @@ def group_centres(
     centres : GroupCentres
         What `GroupCentres.assign` needs.
     """
-    appended = y if n_classes is None else None
-    scaler = StandardScaler().fit(_features(X, appended))
+
+    def appended(rows: slice) -> np.ndarray | None:
+        return y[rows] if n_classes is None else None
+
+    scaler = StandardScaler()
+    for rows in row_slices(len(X), BATCH):
+        scaler.partial_fit(_features(X[rows], appended(rows)))
     n_groups = int(groups.max()) + 1
-    rows = standardised(scaler, X, appended)
-    totals = np.zeros((n_groups, rows.shape[1]))
-    np.add.at(totals, groups, rows)
+    totals = np.zeros((n_groups, scaler.n_features_in_))
+    for rows in row_slices(len(X), BATCH):
+        n_rows = rows.stop - rows.start
+        places = (np.ones(n_rows), (groups[rows], np.arange(n_rows)))
+        membership = csr_array(places, shape=(n_groups, n_rows))
+        totals += membership @ standardised(scaler, X[rows], appended(rows))
     centres = totals / np.bincount(groups, minlength=n_groups)[:, None]
     if n_classes is None:
         return GroupCentres(scaler, centres, None)

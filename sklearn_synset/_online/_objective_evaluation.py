@@ -5,13 +5,14 @@ import torch
 from sklearn_synset._functional_model import FunctionalModel
 from sklearn_synset._memory import in_smaller_chunks
 from sklearn_synset._online._objective import Objective
+from sklearn_synset._row_source import Rows
 
 
 @torch.no_grad()
 def evaluate_objective(
     model: FunctionalModel,
     theta: torch.Tensor,
-    X: torch.Tensor,
+    X: Rows,
     y: torch.Tensor,
     objective: Objective,
     batch_size: int,
@@ -26,7 +27,7 @@ def evaluate_objective(
     theta : Tensor of shape (D,)
         Its weights.
 
-    X : Tensor of shape (q, d...)
+    X : Tensor or RowSource of shape (q, d...)
         Queries.
 
     y : Tensor of shape (q,) or (q, C)

@@ -20,6 +20,7 @@ from sklearn_synset._online._own_group import own_group_objectives
 from sklearn_synset._online._removal import Retraining
 from sklearn_synset._online._row_effects import RowEffects
 from sklearn_synset._online._rows_left_out import in_two_groups
+from sklearn_synset._row_source import RowSource
 from sklearn_synset._synset import Synset
 from sklearn_synset._torch_interop import as_array, as_tensor
 
@@ -158,18 +159,18 @@ class OnlineStage:
             return outputs.argmax(1)
         return outputs[:, 0] if outputs.shape[1] == 1 else outputs
 
-    def _rows(self, X: np.ndarray) -> torch.Tensor:
-        return as_tensor(X, dtype=self.models[0].dtype, device=self.models[0].device)
+    def _rows(self, X: np.ndarray) -> RowSource:
+        return RowSource(X, self.models[0].dtype, self.models[0].device)
 
     @torch.no_grad()
     def _outputs(self, X: np.ndarray) -> list[torch.Tensor]:
         rows = self._rows(X)
 
         def evaluate(size: int) -> list[torch.Tensor]:
-            parts = rows.split(size)
-            return [
-                torch.cat([model(model.theta, part) for part in parts]) for model in self.models
+            parts = [
+                [model(model.theta, part) for model in self.models] for part in rows.split(size)
             ]
+            return [torch.cat(of_network) for of_network in zip(*parts, strict=True)]
 
         return in_smaller_chunks(evaluate, min(self.leave_out.batch_size, len(X)), "rows")
 

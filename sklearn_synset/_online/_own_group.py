@@ -10,6 +10,7 @@ from sklearn_synset._online._leave_out import LeaveOut, with_shorter_steps
 from sklearn_synset._online._objective import Objective
 from sklearn_synset._online._objective_evaluation import evaluate_objective
 from sklearn_synset._online._removal import Retraining, removal_path
+from sklearn_synset._row_source import Rows
 from sklearn_synset._synset import Synset
 
 _REWIND = 0.95  # little is left of what the trained weights know by heart
@@ -21,7 +22,7 @@ def own_group_objectives(
     model: FunctionalModel,
     synset: Synset,
     leave_out: LeaveOut,
-    X: torch.Tensor,
+    X: Rows,
     y: torch.Tensor,
     own_group: torch.Tensor,
     objective: Objective,
@@ -39,7 +40,7 @@ def own_group_objectives(
     leave_out : LeaveOut
         How; its `rewind` is not used. A callable solver has no path: the ends take its place.
 
-    X : Tensor of shape (q, d...)
+    X : Tensor or RowSource of shape (q, d...)
         Rows.
 
     y : Tensor of shape (q,) or (q, C)
@@ -74,7 +75,7 @@ def own_group_objectives(
     groups, position = own_group.unique(return_inverse=True)
     kept = synset.group_size.new_ones(len(groups) + 1, synset.n_groups)
     kept[torch.arange(len(groups)), groups] = 0  # the last network is trained on everything
-    everyone = torch.arange(len(X), device=X.device)
+    everyone = torch.arange(len(X), device=y.device)
     rows_of_network = [everyone[position == column] for column in range(len(groups))] + [everyone]
     size = leave_out.batch_size
     total = evaluate_objective(model, model.theta, X, y, objective, size)
@@ -83,9 +84,9 @@ def own_group_objectives(
         checkpoints = _checkpoints(model, synset, leave_out, kept[networks], retraining)
         for thetas in checkpoints:
             for network, theta in zip(networks.tolist(), thetas, strict=True):
-                rows = rows_of_network[network]
-                values = evaluate_objective(model, theta, X[rows], y[rows], objective, size)
-                total[rows] += values / len(checkpoints)
+                for rows in rows_of_network[network].split(size):
+                    values = evaluate_objective(model, theta, X[rows], y[rows], objective, size)
+                    total[rows] += values / len(checkpoints)
     return total / 3
 
 

@@ -13,6 +13,7 @@ from sklearn_synset._online._inverse_curvature import InverseCurvature, inverse_
 from sklearn_synset._online._objective import Objective
 from sklearn_synset._online._removal import MOMENTUM, Retraining, removal_path
 from sklearn_synset._online._rewinding import rewound
+from sklearn_synset._row_source import Rows
 from sklearn_synset._synset import Synset, row_loss
 
 _N_ANCHORS = 6
@@ -184,13 +185,11 @@ class RowEffects:
         generator = torch.Generator().manual_seed(self.seed)
         if self.n_rows <= _MAX_CURVATURE_ROWS:
             return inverse_curvature(
-                self.model, self.rows.X, self.rows.X.new_ones(self.n_rows), generator
+                self.model, self.rows.X[:], self.rows.targets.new_ones(self.n_rows), generator
             )
         return inverse_curvature(self.model, self.synset.X, self.synset.weight, generator)
 
-    def query_directions(
-        self, X: torch.Tensor, y: torch.Tensor, objective: Objective
-    ) -> torch.Tensor:
+    def query_directions(self, X: Rows, y: torch.Tensor, objective: Objective) -> torch.Tensor:
         """Return what each query (q, d...) asks of the rows' gradients, (q, D)."""
 
         def weighted_output(theta, x, weight):
@@ -199,19 +198,20 @@ class RowEffects:
         gradient = vmap(grad(weighted_output), (None, 0, 0))
         slopes = self.model.theta.new_empty(len(X), self.model.n_parameters)
         for rows in torch.arange(len(X)).split(self._rows_at_once):
-            outputs = self.model(self.model.theta, X[rows])
+            queries = X[rows]
+            outputs = self.model(self.model.theta, queries)
             # An objective is asked for whole batches: it need not be fit for vmap over labels.
             weights = grad(lambda f, rows=rows: objective(f, y[rows]).sum())(outputs)
-            slopes[rows] = gradient(self.model.theta, X[rows], weights)
+            slopes[rows] = gradient(self.model.theta, queries, weights)
         damping = self.model.weight_decay + self.retraining.damping + self.path.damping
         return self.inverse_curvature.solve(slopes, damping)
 
-    def effects(self, X: torch.Tensor, y: torch.Tensor, objective: Objective) -> torch.Tensor:
+    def effects(self, X: Rows, y: torch.Tensor, objective: Objective) -> torch.Tensor:
         """Return the first-order effect of each training row on each query.
 
         Parameters
         ----------
-        X : Tensor of shape (q, d...)
+        X : Tensor or RowSource of shape (q, d...)
             Queries.
 
         y : Tensor of shape (q,) or (q, C)

@@ -3,19 +3,20 @@
 import numpy as np
 import torch
 
+from sklearn_synset._row_source import BATCH, Rows, few_rows
 from sklearn_synset._synset import Synset, target_scale
 
 _EXACT = "donot_use_mm_for_euclid_dist"  # a copy of a row has to be its nearest
 
 
 def representatives(
-    X: torch.Tensor, targets: torch.Tensor, rows_by_group: list[torch.Tensor], synset: Synset
+    X: Rows, targets: torch.Tensor, rows_by_group: list[torch.Tensor], synset: Synset
 ) -> torch.Tensor:
     """Find the synset row that stands for each training row.
 
     Parameters
     ----------
-    X : Tensor of shape (n, d...)
+    X : Tensor or RowSource of shape (n, d...)
         Training rows.
 
     targets : Tensor of shape (n, C)
@@ -33,14 +34,15 @@ def representatives(
         Index of the nearest synset row of the row's own group. The targets weigh as much as all
         features together, by their spread within the group.
     """
-    nearest = torch.empty(len(X), dtype=torch.long, device=X.device)
+    nearest = torch.empty(len(X), dtype=torch.long, device=targets.device)
     for k, members in enumerate(rows_by_group):
         candidates = (synset.group == k).nonzero()[:, 0]
-        features, own_features = X[members].flatten(1), synset.X[candidates].flatten(1)
-        scale = target_scale(features, targets[members])
-        rows = torch.cat([features, scale * targets[members]], dim=1)
-        own = torch.cat([own_features, scale * synset.y[candidates]], dim=1)
-        nearest[members] = candidates[torch.cdist(rows, own, compute_mode=_EXACT).argmin(1)]
+        rows = few_rows(X, members)
+        scale = target_scale(rows, targets[members])
+        own = torch.cat([synset.X[candidates].flatten(1), scale * synset.y[candidates]], dim=1)
+        for features, some in zip(rows.split(BATCH), members.split(BATCH), strict=True):
+            batch = torch.cat([features.flatten(1), scale * targets[some]], dim=1)
+            nearest[some] = candidates[torch.cdist(batch, own, compute_mode=_EXACT).argmin(1)]
     return nearest
 
 

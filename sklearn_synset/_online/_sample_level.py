@@ -9,7 +9,8 @@ from sklearn_synset._online._objective import Objective
 from sklearn_synset._online._online_stage import OnlineStage, encoded_labels
 from sklearn_synset._online._refinement import share_out
 from sklearn_synset._online._standard_error import check_several_networks, standard_error
-from sklearn_synset._torch_interop import as_array, as_tensor
+from sklearn_synset._row_source import RowSource, row_slices
+from sklearn_synset._torch_interop import as_array
 
 _WEIGHTS_AT_ONCE = 2**26
 _EFFECTS_AT_ONCE = 2**25
@@ -48,14 +49,14 @@ def sample_attributions(
     codes = group_codes(online)
     scores = online.attributions_by_network(X, target, objective)
     model = online.models[0]
-    queries = as_tensor(X, dtype=model.dtype, device=model.device)
+    queries = RowSource(X, model.dtype, model.device)
     labels = encoded_labels(model, target)
-    for block in _slices(len(X), _queries_at_once(online, len(codes))):
+    for block in row_slices(len(X), _queries_at_once(online, len(codes))):
         effects = [
             as_array(of_network.effects(queries[block], labels[block], objective))
             for of_network in effects_of_rows
         ]
-        for part in _slices(block.stop - block.start, max(1, _SHARES_AT_ONCE // len(codes))):
+        for part in row_slices(block.stop - block.start, max(1, _SHARES_AT_ONCE // len(codes))):
             which = slice(block.start + part.start, block.start + part.stop)
             shares = [
                 share_out(score[which], effect[part], codes)
@@ -172,8 +173,3 @@ def _queries_at_once(online: OnlineStage, n_rows: int) -> int:
     by_weights = _WEIGHTS_AT_ONCE // online.models[0].n_parameters
     by_effects = _EFFECTS_AT_ONCE // (n_rows * len(online.models))
     return max(1, min(by_weights, by_effects))
-
-
-def _slices(n: int, size: int) -> Iterator[slice]:
-    for start in range(0, n, size):
-        yield slice(start, min(start + size, n))

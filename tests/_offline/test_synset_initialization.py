@@ -8,6 +8,7 @@ from sklearn_synset._offline._synset_initialization import (
     auto_sizes,
     starting_rows,
 )
+from sklearn_synset._synset import target_scale
 
 GROUPS = [torch.tensor([0, 4, 5, 9]), torch.tensor([1]), torch.tensor([2, 3, 6, 7, 8, 10, 11])]
 RESIDUAL = torch.linspace(0, 1, 12, dtype=torch.float64).flip(0) ** 2
@@ -140,7 +141,7 @@ def test_equal_groups_share_alike():
 
 def test_targets_are_appended_with_the_spread_of_the_rows():
     rows, targets = X[:6] + 50, TARGETS[:6] + 7
-    appended = _append_targets(rows, targets)
+    appended = _append_targets(rows, targets, target_scale(rows, targets))
     parts = [part - part.mean(0) for part in (appended[:, :6], appended[:, 6:])]
     spreads = [float(part.square().sum(1).mean()) for part in parts]
     assert spreads[1] == pytest.approx(spreads[0])
