@@ -6,6 +6,7 @@ that over the number of rows is the first-order effect of leaving the row out.
 
 import time
 
+import torch
 from _retraining import objective, row_losses
 from dattri.algorithm.influence_function import (
     IFAttributorArnoldi,
@@ -38,7 +39,21 @@ def influence(attributor_class, problem, **setting):
     attribute_s : float
         Seconds for all queries.
     """
-    module, n_rows = problem.module, len(problem.X)
+    n_rows = len(problem.X)
+    # All rows are one batch: the scores of a batch are computed with that batch's Hessian.
+    train = DataLoader(TensorDataset(problem.X, problem.y), batch_size=n_rows)
+    query = DataLoader(TensorDataset(*problem.queries), batch_size=len(problem.queries[0]))
+    task = attribution_task(problem.module)
+    start = time.process_time()
+    attributor = attributor_class(task=task, **setting)
+    attributor.cache(train)
+    fitted = time.process_time()
+    scores = attributor.attribute(train, query).detach().numpy() / -n_rows
+    return scores, fitted - start, time.process_time() - fitted
+
+
+def attribution_task(module):
+    """Tell the library the mean loss of rows and the sum of queries' objectives."""
 
     def mean_loss(parameters, batch):
         X, y = batch
@@ -48,15 +63,45 @@ def influence(attributor_class, problem, **setting):
         X, y = batch
         return objective(functional_call(module, parameters, (X,)), y).sum()
 
-    # All rows are one batch: the scores of a batch are computed with that batch's Hessian.
-    train = DataLoader(TensorDataset(problem.X, problem.y), batch_size=n_rows)
-    query = DataLoader(TensorDataset(*problem.queries), batch_size=len(problem.queries[0]))
-    task = AttributionTask(mean_loss, module, module.state_dict(), target_func=measured)
+    return AttributionTask(mean_loss, module, module.state_dict(), target_func=measured)
+
+
+def conjugate_gradient_in_batches(problem, n_hessian, n_queries, batch_size=1000, **setting):
+    """Solve by conjugate gradients where the gradients of all rows would not fit the memory.
+
+    The library's own steps, in an order that solves once for each query and not once for each batch
+    of rows and query.
+
+    Parameters
+    ----------
+    problem : Problem
+        See `_peers_run.py`.
+    n_hessian : int
+        Rows, drawn at random, whose mean loss has the Hessian.
+    n_queries : int
+        The first queries, which alone are attributed: the others would take as long each.
+    batch_size : int, default=1000
+        Rows whose gradients are held at once.
+    **setting
+        Keyword arguments of the attributor.
+
+    Returns
+    -------
+    As `influence`, with scores (n_rows, `n_queries`).
+    """
+    X, y = problem.X, problem.y
+    drawn = torch.randperm(len(X), generator=torch.Generator().manual_seed(0))[:n_hessian]
     start = time.process_time()
-    attributor = attributor_class(task=task, **setting)
-    attributor.cache(train)
+    attributor = IFAttributorCG(task=attribution_task(problem.module), **setting)
+    attributor.cache(DataLoader(TensorDataset(X[drawn], y[drawn]), batch_size=len(drawn)))
     fitted = time.process_time()
-    scores = attributor.attribute(train, query).detach().numpy() / -n_rows
+    queries = tuple(part[None, :n_queries] for part in problem.queries)
+    solutions = attributor.transform_test_rep(0, attributor.generate_test_rep(0, queries))
+    scores = [
+        attributor.generate_train_rep(0, (rows[None], labels[None])).detach() @ solutions.T
+        for rows, labels in zip(X.split(batch_size), y.split(batch_size), strict=True)
+    ]
+    scores = torch.cat(scores).numpy() / -len(X)
     return scores, fitted - start, time.process_time() - fitted
 
 

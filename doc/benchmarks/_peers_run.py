@@ -4,19 +4,25 @@
 
 PROBLEM is a file that `_peers.write_problem` wrote, PEER a key of `_peers_settings.PEERS`, SETTING
 the label of a setting. Scores are summed within groups and kept in OUT after every setting, under
-`LABEL/scores` (n_queries, n_groups) and `LABEL/seconds` (fit, attribute). Where a method fails, the
-scores are NaN and the reason is printed.
+`LABEL/scores` (n_queries, n_groups), `LABEL/seconds` (fit, attribute; of the processor) and
+`LABEL/wall` (all, by the clock). Where a method fails, the scores are NaN and the reason is
+printed. The environment's `PEER_THREADS` is the number of threads, 1 by default; where
+`PEER_MEMORY` is set, `LABEL/peak` is the most bytes that the method held beyond the problem.
 """
 
 import importlib
+import os
 import sys
+import time
 import warnings
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from _peers_settings import PEERS, label
+from _peak_memory import PeakMemory
+from _peers_settings import LARGE_PEERS, PEERS, label
 from torch import nn
 
 
@@ -77,33 +83,37 @@ def sum_groups(scores, groups):
 
 
 def run(adapter, path, setting):
-    """Return the group scores of one setting, and the seconds that it took."""
+    """Return what is kept of one setting: its group scores, and what it took."""
     torch.manual_seed(0)
     problem = read_problem(path)
     module_name, function = adapter.split(":")
+    adapter = getattr(importlib.import_module(module_name), function)
+    watch = PeakMemory() if "PEER_MEMORY" in os.environ else nullcontext()
+    start = time.perf_counter()
     try:
-        adapter = getattr(importlib.import_module(module_name), function)
-        scores, *seconds = adapter(problem, **setting)
-        return sum_groups(scores, problem.groups), seconds
+        with watch:
+            scores, *seconds = adapter(problem, **setting)
+        wall = time.perf_counter() - start
+        found = {"scores": sum_groups(scores, problem.groups), "seconds": seconds, "wall": wall}
+        return found | ({"peak": watch.bytes} if "PEER_MEMORY" in os.environ else {})
     except Exception as error:
         # A library that fails on a task is a result, and must not hide the other settings.
         print(f"{function} {label(setting)}: {type(error).__name__}: {error}", file=sys.stderr)
         shape = len(problem.queries[0]), problem.groups.max() + 1
-        return np.full(shape, np.nan), (np.nan, np.nan)
+        return {"scores": np.full(shape, np.nan), "seconds": (np.nan, np.nan), "wall": np.nan}
 
 
 def main():
     """Run the settings named on the command line."""
     problem, name, out, *labels = sys.argv[1:]
     warnings.simplefilter("ignore")
-    torch.set_num_threads(1)
-    peer, out = PEERS[name], Path(out)
+    torch.set_num_threads(int(os.environ.get("PEER_THREADS", "1")))
+    peer, out = (PEERS | LARGE_PEERS)[name], Path(out)
     arrays = dict(np.load(out)) if out.exists() else {}
     for setting in ({}, *peer.grid):
         if label(setting) in labels:
-            scores, seconds = run(peer.adapter, problem, setting)
-            arrays[f"{label(setting)}/scores"] = scores
-            arrays[f"{label(setting)}/seconds"] = np.array(seconds)
+            found = run(peer.adapter, problem, setting)
+            arrays |= {f"{label(setting)}/{key}": np.array(part) for key, part in found.items()}
             partial = out.with_suffix(".partial.npz")
             np.savez_compressed(partial, **arrays)
             partial.replace(out)

@@ -110,6 +110,15 @@ PEERS = {
     ),
 }
 
+# For rows times weights in the billions, see `bench_leave_one_out.py`.
+LARGE_PEERS = {
+    "conjugate gradient in batches": Peer(
+        "dattri",
+        "_peers_dattri:conjugate_gradient_in_batches",
+        ({"regularization": 1e-2, "n_hessian": 5000, "n_queries": 100},),
+    ),
+}
+
 
 def label(setting):
     """Name a setting: "default", or its arguments."""

@@ -1,8 +1,7 @@
-"""Retrain one network many times, each time with some training rows left out.
+"""Train one network, with some training rows left out.
 
 Every network of a seed starts from the same weights and sees the rows in the same order, so that
-two of them differ by the left-out rows alone. Networks without batch normalisation are trained
-together (one `torch.func.vmap` over their stacked weights), the others one after the other.
+two of them differ by the left-out rows alone. `_retraining_stacked.py` trains many at once.
 """
 
 import math
@@ -10,10 +9,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.func import functional_call, grad, vmap
-from torch.nn.modules.batchnorm import _BatchNorm
-
-_STACKED_WEIGHTS = 3_000_000  # weights trained together; more fall out of the processor's cache
 
 
 @dataclass(frozen=True)
@@ -125,87 +120,3 @@ def train_one(module, recipe, X, y, kept, seed):
         row_losses(module(X[rows]), y[rows]).mean().backward()
         optimizer.step()
     return module.eval()
-
-
-def train_stacked(module, recipe, X, y, kept, seed):
-    """Train many copies of a network at once, each on its own kept rows.
-
-    Does what `train_one` does for every row of `kept`, up to rounding. A batch's loss is the mean
-    over the rows that remain in it, by weights of zero and one; where none remains, only the weight
-    decay and the momentum act.
-
-    Parameters
-    ----------
-    module : nn.Module
-        Network with its initial weights, without buffers; it is not changed.
-    recipe : Recipe
-        How to train.
-    X : Tensor of shape (n_rows, ...)
-        Training rows.
-    y : Tensor of shape (n_rows,)
-        Labels or targets.
-    kept : bool Tensor of shape (n_models, n_rows)
-        Rows that each copy is trained on.
-    seed : int
-        Seed of the row order.
-
-    Returns
-    -------
-    dict of Tensors of shape (n_models, ...)
-        Stacked state of the trained copies.
-    """
-
-    def batch_loss(state, x, target, weight):
-        losses = row_losses(functional_call(module, state, (x,)), target)
-        return (weight * losses).sum() / weight.sum().clamp(min=1)
-
-    gradients = vmap(grad(batch_loss), in_dims=(0, None, None, 0))
-    state = {
-        name: weight.detach().expand(len(kept), *weight.shape).clone()
-        for name, weight in module.named_parameters()
-    }
-    velocity = {name: torch.zeros_like(weight) for name, weight in state.items()}
-    weights = kept.to(X.dtype)
-    for learning_rate, rows in recipe.steps(len(y), seed):
-        gradient = gradients(state, X[rows], y[rows], weights[:, rows])
-        for name, weight in state.items():
-            gradient[name].add_(weight, alpha=recipe.weight_decay)
-            velocity[name].mul_(recipe.momentum).add_(gradient[name])
-            weight.sub_(velocity[name], alpha=learning_rate)
-    return state
-
-
-def retrain(make_module, recipe, X, y, kept, seed):
-    """Yield the state dict of one trained network for each row of `kept`.
-
-    Parameters
-    ----------
-    make_module : callable
-        Builds the network.
-    recipe : Recipe
-        How to train.
-    X : Tensor of shape (n_rows, ...)
-        Training rows.
-    y : Tensor of shape (n_rows,)
-        Labels or targets.
-    kept : bool Tensor of shape (n_models, n_rows)
-        Rows that each network is trained on.
-    seed : int
-        Seed of the initial weights and of the row order.
-
-    Yields
-    ------
-    dict of Tensors
-        State dict of the next network.
-    """
-    module = initial_module(make_module, seed)
-    if any(isinstance(part, _BatchNorm) for part in module.modules()):
-        for rows in kept:
-            trained = train_one(initial_module(make_module, seed), recipe, X, y, rows, seed)
-            yield trained.state_dict()
-        return
-    n_weights = sum(weight.numel() for weight in module.parameters())
-    for chunk in kept.split(max(1, _STACKED_WEIGHTS // n_weights)):
-        stacked = train_stacked(module, recipe, X, y, chunk, seed)
-        for index in range(len(chunk)):
-            yield {name: weight[index] for name, weight in stacked.items()}

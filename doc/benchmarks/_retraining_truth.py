@@ -4,8 +4,10 @@ import time
 
 import numpy as np
 import torch
-from _retraining import initial_module, objective, retrain, train_one
+from _retraining import initial_module, objective, train_one
+from _retraining_stacked import retrain
 from _task_rows import group_rows
+from joblib import Parallel, delayed
 from torch.func import functional_call
 
 from sklearn_synset.metrics import (
@@ -16,7 +18,7 @@ from sklearn_synset.metrics import (
 )
 
 
-def make_truth(task, progress=None):
+def make_truth(task, progress=None, n_jobs=None):
     """Retrain a task's network without each group and on random halves of the groups.
 
     Parameters
@@ -24,7 +26,9 @@ def make_truth(task, progress=None):
     task : Task
         The task.
     progress : tqdm, optional
-        Bar that is moved by one for every trained network.
+        Bar that is moved by the number of trained networks after every seed.
+    n_jobs : int, optional
+        Seeds to train at once.
 
     Returns
     -------
@@ -44,27 +48,57 @@ def make_truth(task, progress=None):
         - `t_one` and `seconds`, the time that training one network and that making the truth took.
     """
     start = time.perf_counter()
-    X, y, X_query, y_query = (torch.from_numpy(part) for part in task.load())
-    groups = group_rows(X.numpy(), y.numpy(), task.n_groups)
+    X, y, *_ = task.load()
+    groups = group_rows(X, y, task.n_groups)
     n_groups, rng = task.n_groups, np.random.RandomState(0)
     subset = rng.rand(task.n_subsets, n_groups) < 0.5
     kept_groups = np.vstack([np.ones((1, n_groups), bool), ~np.eye(n_groups, dtype=bool), subset])
-    kept = torch.from_numpy(kept_groups[:, groups])
-    values = np.empty((task.n_seeds, len(kept), len(y_query)), np.float32)
-    for seed in range(task.n_seeds):
-        states = retrain(task.make_module, task.recipe, X, y, kept, seed)
-        for model, state in enumerate(states):
-            if seed == model == 0:
-                full_state = {f"p_{key}": value.numpy().copy() for key, value in state.items()}
-                scores = network_scores(task, state, (X, y), (X_query, y_query))
-            values[seed, model] = judge(task, state, X_query, y_query)
-            if progress is not None:
-                progress.update()
-    truth = summarise(values, subset) | scores | full_state
+    values, networks = [], []
+    for objectives, network in Parallel(n_jobs, return_as="generator")(
+        delayed(retrained_objectives)(task, groups, kept_groups, seed)
+        for seed in range(task.n_seeds)
+    ):
+        values.append(objectives)
+        networks.append(network)
+        if progress is not None:
+            progress.update(len(kept_groups))
+    truth = summarise(np.stack(values), subset) | networks[0]
     truth |= {"groups": groups, "objective": np.array(task.objective)}
-    truth["t_one"] = np.array(time_one(task, X, y))
+    truth["t_one"] = np.array(time_one(task, torch.from_numpy(X), torch.from_numpy(y)))
     truth["seconds"] = np.array(time.perf_counter() - start)
     return truth
+
+
+def retrained_objectives(task, groups, kept_groups, seed):
+    """Retrain a task's network on some groups, for one seed.
+
+    Parameters
+    ----------
+    task : Task
+        The task.
+    groups : ndarray of shape (n_rows,)
+        Group of each training row.
+    kept_groups : bool ndarray of shape (n_models, n_groups)
+        Groups that each network is trained on; all of them for the first.
+    seed : int
+        Seed of the initial weights and the row order.
+
+    Returns
+    -------
+    objectives : ndarray of shape (n_models, n_queries)
+        Objective of each network on each query.
+    network : dict of ndarray
+        Of the first network, its state dict with `p_` before the names, and its scores.
+    """
+    X, y, X_query, y_query = (torch.from_numpy(part) for part in task.load())
+    kept = torch.from_numpy(kept_groups[:, groups])
+    objectives, network = np.empty((len(kept), len(y_query)), np.float32), {}
+    for model, state in enumerate(retrain(task.make_module, task.recipe, X, y, kept, seed)):
+        if not network:
+            network = {f"p_{key}": value.numpy().copy() for key, value in state.items()}
+            network |= network_scores(task, state, (X, y), (X_query, y_query))
+        objectives[model] = judge(task, state, X_query, y_query)
+    return objectives, network
 
 
 def summarise(values, subset):

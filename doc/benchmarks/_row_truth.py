@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from _retraining import retrain
+from _retraining_stacked import retrain
 from _retraining_truth import judge
 from fidelity_tasks import CACHE
 

@@ -30,7 +30,7 @@ from _task_rows import digits_rows, fashion_rows, mnist_rows, table_rows
 from torch import nn
 from tqdm import tqdm
 
-__all__ = ["TASKS", "Task", "cached_truth", "evaluate", "load_task", "make_truth"]
+__all__ = ["TASKS", "Task", "cached_truth", "evaluate", "load_problem", "load_task", "make_truth"]
 
 CACHE = Path(__file__).parent / "cache"
 PROTOCOL = 1  # part of the cache's file names: raise it when the truth is made in another way
@@ -210,7 +210,11 @@ def load_task(name):
     truth : dict of ndarray
         See `make_truth`; made now if it is not in the cache.
     """
-    task = TASKS[name]
+    return load_problem(TASKS[name])
+
+
+def load_problem(task):
+    """Load a task that need not be among `TASKS`; as `load_task`."""
     truth = cached_truth(task)
     module = initial_module(task.make_module, 0)
     module.load_state_dict(
@@ -219,10 +223,10 @@ def load_task(name):
     return module.eval(), task.load(), truth
 
 
-def cached_truth(task, progress=None):
-    """Read the truth of a task, or make it and keep it."""
+def cached_truth(task, progress=None, n_jobs=None):
+    """Read the truth of a task, or make it and keep it; arguments as of `make_truth`."""
     if not task.path.exists():
-        truth = make_truth(task, progress)
+        truth = make_truth(task, progress, n_jobs)
         CACHE.mkdir(exist_ok=True)
         partial_file = task.path.with_suffix(f".{os.getpid()}.partial.npz")
         np.savez_compressed(partial_file, **truth)
