@@ -16,7 +16,7 @@ PEER_SETTINGS = {
     "TRAK": ("TRAK", {"proj_dim": 512, "relative_ridge": 1.0}),
     "CG": (
         "conjugate gradient in batches",
-        {"regularization": 1e-2, "n_hessian": 5000, "n_queries": 100},
+        {"regularization": 1e-2, "n_hessian": 2000, "n_queries": 100},
     ),
 }
 

@@ -115,7 +115,7 @@ LARGE_PEERS = {
     "conjugate gradient in batches": Peer(
         "dattri",
         "_peers_dattri:conjugate_gradient_in_batches",
-        ({"regularization": 1e-2, "n_hessian": 5000, "n_queries": 100},),
+        ({"regularization": 1e-2, "n_hessian": 2000, "n_queries": 100},),
     ),
 }
 

@@ -14,7 +14,7 @@ Every training but the one is timed on an epoch of 6,000 rows, K sequential ones
 on a few networks, and scaled: steps and networks cost the same. Ours and `one training` run whole.
 Each time is the least of the repeats, in which all methods take turns. Other libraries run in an
 environment of their own, and only again if `--again`; what they print was kept. Of theirs, the
-conjugate gradients (CG) attribute the first 100 queries, by the Hessian of 5,000 rows; their online
+conjugate gradients (CG) attribute the first 100 queries, by the Hessian of 2,000 rows; their online
 time is scaled to all queries.
 
 s, cpu s   seconds by the clock, and of the processor, which other programs do not lengthen
