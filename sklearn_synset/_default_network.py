@@ -5,9 +5,8 @@ import math
 import numpy as np
 import torch
 from skorch import NeuralNet, NeuralNetClassifier, NeuralNetRegressor
-from skorch.callbacks import Callback, LRScheduler
+from skorch.callbacks import LRScheduler
 from skorch.dataset import Dataset
-from tqdm.auto import tqdm
 
 from sklearn_synset._column_statistics import column_statistics
 from sklearn_synset._row_source import BATCH, RowSource
@@ -78,28 +77,6 @@ def keep_batch(batch):
     return batch
 
 
-class EpochProgress(Callback):
-    """Show a progress bar over the epochs of a skorch net."""
-
-    def on_train_begin(self, net, **kwargs):
-        """Open the bar."""
-        self.bar_ = tqdm(total=net.max_epochs, desc="Training", unit="epoch")
-
-    def on_epoch_end(self, net, **kwargs):
-        """Advance the bar by one epoch."""
-        self.bar_.update()
-
-    def on_train_end(self, net, **kwargs):
-        """Close the bar, and let go of it as it cannot be pickled."""
-        self.close()
-
-    def close(self):
-        """Close the bar, if it is open; a training that fails does not come to its end."""
-        if hasattr(self, "bar_"):
-            self.bar_.close()
-            del self.bar_
-
-
 def default_net(
     X: np.ndarray,
     y: np.ndarray,
@@ -107,7 +84,6 @@ def default_net(
     n_classes: int | None,
     dtype: torch.dtype,
     device: torch.device,
-    verbose: int = 0,
 ) -> NeuralNet:
     r"""Build an untrained skorch net with the statistics of the data inside.
 
@@ -128,9 +104,6 @@ def default_net(
     device : torch.device
         Where the network is trained.
 
-    verbose : int, default=0
-        Shows a progress bar over the epochs if positive.
-
     Returns
     -------
     net : NeuralNetClassifier or NeuralNetRegressor
@@ -149,7 +122,6 @@ def default_net(
         is_classifier=n_classes is not None,
         max_epochs=max(MIN_EPOCHS, N_STEPS // math.ceil(len(X) / BATCH_SIZE)),
         device=device,
-        verbose=verbose,
     )
 
 
@@ -159,7 +131,6 @@ def net_of_statistics(
     is_classifier: bool,
     max_epochs: int,
     device: torch.device,
-    verbose: int = 0,
 ) -> NeuralNet:
     """Build the untrained net with known statistics.
 
@@ -176,9 +147,6 @@ def net_of_statistics(
 
     device : torch.device
         Where the network is trained.
-
-    verbose : int, default=0
-        Shows a progress bar over the epochs if positive.
 
     Returns
     -------
@@ -201,7 +169,7 @@ def net_of_statistics(
         iterator_train__collate_fn=keep_batch,
         iterator_valid__collate_fn=keep_batch,
         train_split=None,
-        callbacks=[("schedule", schedule)] + [("progress", EpochProgress())] * (verbose > 0),
+        callbacks=[("schedule", schedule)],
         callbacks__print_log=None,
         verbose=0,
         device=str(device),

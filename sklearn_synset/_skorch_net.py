@@ -11,8 +11,8 @@ import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from skorch import NeuralNet, NeuralNetBinaryClassifier, NeuralNetClassifier
+from tqdm.auto import tqdm
 
-from sklearn_synset._default_network import EpochProgress
 from sklearn_synset._kept_rows import clone_without
 from sklearn_synset._torch_interop import as_array, as_tensor, keep_global_state
 
@@ -194,6 +194,7 @@ def fitted_clone(
     seed: int,
     n_threads: int | None = None,
     kept: np.ndarray | None = None,
+    verbose: int = 0,
 ) -> NeuralNet:
     """Clone a net and train it from a seed, whatever the global random state.
 
@@ -216,6 +217,9 @@ def fitted_clone(
 
     kept : ndarray of shape (n,), dtype bool, default=None
         Rows to train on, in the order that all rows would have; all of them if None.
+
+    verbose : int, default=0
+        Shows a progress bar over the epochs if positive, unless the net reports them itself.
 
     Returns
     -------
@@ -240,8 +244,29 @@ def fitted_clone(
         copied = clone(net)
         if kept is not None:
             copied, X, y = clone_without(net, X, y, kept)
-        with _stops_when_interrupted(copied):
+        with _stops_when_interrupted(copied), _shown_epochs(copied, verbose):
             return copied.fit(X, y)
+
+
+@contextmanager
+def _shown_epochs(net: NeuralNet, verbose: int) -> Iterator[None]:
+    """Show a progress bar over the epochs of a training."""
+    if not verbose or net.verbose:
+        yield
+        return
+    with tqdm(total=net.max_epochs, desc="Training", unit="epoch") as progress:
+
+        def notify(method_name, **kwargs):
+            type(net).notify(net, method_name, **kwargs)
+            if method_name == "on_epoch_end":
+                progress.update()
+
+        vars(net)["notify"] = notify
+        try:
+            yield
+            progress.total = progress.n  # also where a callback ended it early
+        finally:
+            vars(net).pop("notify", None)
 
 
 @contextmanager
@@ -268,9 +293,6 @@ def _stops_when_interrupted(net: NeuralNet) -> Iterator[None]:
             raise interrupts[0]
     finally:
         vars(net).pop("fit_loop", None)
-        for _, callback in getattr(net, "callbacks_", []):
-            if isinstance(callback, EpochProgress):
-                callback.close()
 
 
 def criterion_target(net: NeuralNet, y: np.ndarray, *, dtype: torch.dtype, ndim: int) -> np.ndarray:

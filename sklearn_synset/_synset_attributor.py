@@ -1,12 +1,12 @@
 """The estimator: explain a trained network by its training data."""
 
 from dataclasses import fields, replace
+from functools import partial
 from itertools import product
 from numbers import Integral, Real
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils import check_random_state, get_tags
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -51,7 +51,7 @@ from sklearn_synset._torch_interop import (
     use_one_thread_if_small,
 )
 from sklearn_synset._transaction import all_or_nothing
-from sklearn_synset._wrapped_model import restore, wrap
+from sklearn_synset._wrapped_model import restore, wrap, wrap_each
 
 __all__ = ["SynsetAttributor"]
 
@@ -166,13 +166,18 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         Where to compute; where the module is if None.
 
     n_jobs : int, default=None
-        Number of networks to train at once, of `n_models` and of retrained probes.
+        Jobs to run at once, through joblib: networks to train (of `n_models` and of retrained
+        probes), and chunks of the networks that groups are left out of where there are so many
+        that they take longer than starting a process. None means 1 unless in a
+        :func:`joblib.parallel_config`. The result is the same to the bit for any number and any
+        backend, also that of dask, on machines alike: each job has as many of torch's threads as
+        the process that calls `fit`, so let their product be the number of cores.
 
     random_state : int, RandomState instance or None, default=None
         Determines the groups, the training in `fit`, and the distillation.
 
     verbose : int, default=0
-        Shows progress bars if positive.
+        Shows progress bars of all stages of `fit`, with the time left, if positive.
 
     Attributes
     ----------
@@ -779,7 +784,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
             X, target, n_groups, classification=classes is not None, random_state=random_state
         )
 
-    def _wrap(self, X, target, classes, seeds, kept=(None,)):
+    def _wrap(self, X, target, classes, seeds, kept=(None,), stage="Training"):
         """Return the network of each seed and kept rows, as an estimator and as a function."""
         trains = self.estimator is None or isinstance(self.estimator, NeuralNet)
         if self.n_models > 1 and not trains:
@@ -794,31 +799,31 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
                 f"{type(self.estimator).__name__}. Use probe='rewind'."
             )
         shape = None if self.input_shape is None else tuple(self.input_shape)
-        return Parallel(n_jobs=self.n_jobs)(
-            delayed(wrap)(
-                self.estimator,
-                X,
-                target,
-                classes=classes,
-                input_shape=shape,
-                weight_decay=self.weight_decay,
-                device=self.device,
-                random_state=check_random_state(seed),
-                kept=rows,
-                verbose=self.verbose,
-            )
-            for seed, rows in product(seeds, kept)
+        train = partial(
+            wrap,
+            self.estimator,
+            X,
+            target,
+            classes=classes,
+            input_shape=shape,
+            weight_decay=self.weight_decay,
+            device=self.device,
         )
+        trainings = list(product(seeds, kept))
+        return wrap_each(train, trainings, stage=stage, n_jobs=self.n_jobs, verbose=self.verbose)
 
     def _probe(self, models, rows, X, target, classes, codes, seeds, generator):
         """Leave some groups out of the real rows, in a way that no setting but `probe` changes."""
         kept = draw_probes(len(rows.rows_by_group), self.n_probes, generator)
         if self.probe == "rewind":
-            default = SynsetAttributor(batch_size=self.batch_size)
+            default = SynsetAttributor(
+                batch_size=self.batch_size, n_jobs=self.n_jobs, verbose=self.verbose
+            )
             leave_out = default._leave_out(draw_seed(check_random_state(seeds[0])))
             return rewound_probes(models, rows, leave_out, kept, generator)
         kept_rows = [mask.bool().numpy()[codes] for mask in kept]
-        networks = [model for _, model in self._wrap(X, target, classes, seeds, kept_rows)]
+        pairs = self._wrap(X, target, classes, seeds, kept_rows, "Probing")
+        networks = [model for _, model in pairs]
         return probes_of_networks(kept, models, networks)
 
     def _training_rows(self, model, X, target, codes):
@@ -838,6 +843,8 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
             damping=0.0 if self.damping == "auto" else self.damping,
             batch_size=self.batch_size,
             seed=seed,
+            n_jobs=self.n_jobs,
+            verbose=self.verbose,
         )
 
     def _distillation(self):

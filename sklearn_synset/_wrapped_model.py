@@ -1,17 +1,21 @@
 """From None, a module or a skorch net to a frozen function of its weights, and back."""
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 import torch
 from sklearn.frozen import FrozenEstimator
+from sklearn.utils import check_random_state
 from skorch import NeuralNet
+from tqdm.auto import tqdm
 
 from sklearn_synset._default_network import default_net
 from sklearn_synset._functional_model import FunctionalModel, copy_module, freeze
 from sklearn_synset._module_checks import probe, reshape_rows
+from sklearn_synset._parallel import in_parallel
 from sklearn_synset._skorch_net import (
     check_net_is_fitted,
     criterion_target,
@@ -30,7 +34,7 @@ from sklearn_synset._torch_interop import (
     resolve_device,
 )
 
-__all__ = ["FunctionalModel", "restore", "wrap"]
+__all__ = ["FunctionalModel", "restore", "wrap", "wrap_each"]
 
 _Model = TypeVar("_Model", torch.nn.Module, NeuralNet)
 
@@ -111,7 +115,7 @@ def wrap(
         Rows to train on; all of them if None. A network that is trained already stays as it is.
 
     verbose : int, default=0
-        Shows the progress of the small network's training.
+        Shows the progress of a training.
 
     Returns
     -------
@@ -143,15 +147,60 @@ def wrap(
     if isinstance(inner, NeuralNet):
         if inner is not estimator:
             return _wrap_fitted(inner, training)
-        return _train(inner, training, random_state)
+        return _train(inner, training, random_state, verbose)
     if estimator is None:
         # Its matrices are so small that more threads only wait for each other.
-        net = _untrained_default(training, verbose)
-        return _train(net, training, random_state, n_threads=1)
+        net = _untrained_default(training)
+        return _train(net, training, random_state, verbose, n_threads=1)
     raise TypeError(
         "estimator must be None, a torch.nn.Module, a skorch net, or a FrozenEstimator of one; "
         f"got {estimator!r}."
     )
+
+
+def wrap_each(
+    wrap_one: Callable[..., tuple[torch.nn.Module | NeuralNet, FunctionalModel]],
+    trainings: list[tuple[int, np.ndarray | None]],
+    *,
+    stage: str,
+    n_jobs: int | None,
+    verbose: int,
+) -> list[tuple[torch.nn.Module | NeuralNet, FunctionalModel]]:
+    """Wrap a model several times, from different seeds or without different rows.
+
+    Parameters
+    ----------
+    wrap_one : callable
+        `wrap` with all its arguments but those of each training, and `verbose`.
+
+    trainings : list of tuple
+        Seed and kept rows of each.
+
+    stage : str
+        What a progress bar calls them.
+
+    n_jobs : int or None
+        Trainings to run at once; a single one runs here.
+
+    verbose : int
+        Shows a progress bar if positive: over the networks, or the epochs of a single one.
+
+    Returns
+    -------
+    networks : list of tuple
+        What `wrap` returns, the same to the bit for any `n_jobs`.
+    """
+    is_single = len(trainings) == 1
+    jobs = [(wrap_one, *each, verbose if is_single else 0) for each in trainings]
+    results = in_parallel(_wrap_one, jobs, n_jobs=n_jobs, is_worth_it=not is_single)
+    hidden = not verbose or is_single
+    return list(tqdm(results, total=len(jobs), desc=stage, unit="network", disable=hidden))
+
+
+def _wrap_one(
+    wrap_one: Callable, seed: int, kept: np.ndarray | None, verbose: int
+) -> tuple[torch.nn.Module | NeuralNet, FunctionalModel]:
+    return wrap_one(random_state=check_random_state(seed), kept=kept, verbose=verbose)
 
 
 def restore(estimator_: _Model, model: FunctionalModel, theta: torch.Tensor) -> _Model:
@@ -207,6 +256,7 @@ def _train(
     net: NeuralNet,
     training: _Training,
     random_state: np.random.RandomState,
+    verbose: int,
     n_threads: int | None = None,
 ) -> tuple[NeuralNet, FunctionalModel]:
     """Clone a net, check it on two rows, and only then train it."""
@@ -223,11 +273,13 @@ def _train(
     parameter = next(initialized.module_.parameters())
     rows = as_tensor(reshape_rows(training.X, training.input_shape), dtype=parameter.dtype)
     target = criterion_target(initialized, training.y, dtype=parameter.dtype, ndim=output.ndim)
-    fitted = fitted_clone(initialized, as_array(rows), target, seed, n_threads, training.kept)
+    fitted = fitted_clone(
+        initialized, as_array(rows), target, seed, n_threads, training.kept, verbose
+    )
     return fitted, _freeze_net(fitted, training)
 
 
-def _untrained_default(training: _Training, verbose: int) -> NeuralNet:
+def _untrained_default(training: _Training) -> NeuralNet:
     """Return the small network for these rows, in their dtype."""
     dtype = torch.float32 if training.X.dtype == np.float32 else torch.float64
     return default_net(
@@ -236,7 +288,6 @@ def _untrained_default(training: _Training, verbose: int) -> NeuralNet:
         n_classes=None if training.classes is None else training.n_outputs,
         dtype=training.dtype or dtype,
         device=resolve_device(training.device),
-        verbose=verbose,
     )
 
 

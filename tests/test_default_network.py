@@ -106,5 +106,6 @@ def test_it_can_be_pickled_and_copied_and_shows_a_bar(capsys):
     net, _ = train(X, y, 2, verbose=1)
     captured = capsys.readouterr()
     assert "Training: 100%" in captured.err and not captured.out
+    assert "notify" not in vars(net)
     for twin in (pickle.loads(pickle.dumps(net)), copy.deepcopy(net)):
         np.testing.assert_array_equal(twin.predict(X), net.predict(X))

@@ -130,8 +130,9 @@ def test_progress_bars_are_closed(monkeypatch, fails):
 
     import sklearn_synset._default_network as default_network
     import sklearn_synset._offline._offline_stage as offline_stage
+    import sklearn_synset._skorch_net as skorch_net
 
-    recording(default_network)
+    recording(skorch_net)
     recording(offline_stage)
     X, y = faults.rows()
     params = {"distance": CALLABLES["distance"](ERRORS["error"])}

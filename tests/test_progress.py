@@ -1,8 +1,16 @@
 """Progress bars name the stage and come to their end."""
 
 import numpy as np
+import pytest
+from skorch import NeuralNetClassifier
+from skorch.callbacks import EarlyStopping
+from torch import nn
 
 from sklearn_synset import SynsetAttributor
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Attributions agree badly:sklearn.exceptions.ConvergenceWarning"
+)
 
 RNG = np.random.RandomState(0)
 X, Y = RNG.normal(size=(30, 3)), np.arange(30) % 2
@@ -22,6 +30,46 @@ def test_each_stage_has_a_bar_that_comes_to_its_end(capsys):
     attributor(verbose=1).fit(X, Y)
     shown = capsys.readouterr().err
     assert "Training: 100%" in shown and "Distilling: 100%" in shown
+
+
+@pytest.mark.parametrize("probe", ["rewind", "retrain"])
+@pytest.mark.parametrize("n_models", [1, 2])
+@pytest.mark.parametrize("is_net", [False, True])
+def test_every_stage_of_a_fit_has_a_bar(capsys, probe, n_models, is_net):
+    net = NeuralNetClassifier(
+        nn.Linear, module__in_features=3, module__out_features=2, criterion=nn.CrossEntropyLoss,
+        max_epochs=3, train_split=None, verbose=0,
+    )  # fmt: skip
+    options = {"n_probes": 2, "n_models": n_models, "probe": probe, "verbose": 1}
+    fitted = attributor(estimator=net if is_net else None, **options)
+    fitted.fit(X.astype("float32"), Y)
+    shown = capsys.readouterr().err
+    n_epochs = 3 if is_net else fitted.estimator_.max_epochs
+    n_trained = {1: n_epochs, 2: 2}[n_models]
+    totals = {"Training": n_trained, "Probing": 2 * n_models, "Leaving out": 4 * n_models}
+    for stage, total in totals.items():
+        assert f"{stage}: 100%|██████████| {total}/{total} [" in shown
+    assert "Distilling: 100%" in shown
+
+
+def test_a_net_that_reports_its_epochs_has_no_bar_of_its_own(capsys):
+    net = NeuralNetClassifier(
+        nn.Linear, module__in_features=3, module__out_features=2, criterion=nn.CrossEntropyLoss,
+        max_epochs=3, train_split=None,
+    )  # fmt: skip
+    attributor(estimator=net, verbose=1).fit(X.astype("float32"), Y)
+    shown = capsys.readouterr()
+    assert "Training" not in shown.err and "epoch" in shown.out
+
+
+def test_a_training_that_a_callback_ends_early_is_done_too(capsys):
+    stop = EarlyStopping(monitor="train_loss", patience=1, threshold=1e9)
+    net = NeuralNetClassifier(
+        nn.Linear, module__in_features=3, module__out_features=2, criterion=nn.CrossEntropyLoss,
+        max_epochs=50, train_split=None, verbose=0, callbacks=[stop],
+    )  # fmt: skip
+    attributor(estimator=net, verbose=1).fit(X.astype("float32"), Y)
+    assert "Training: 100%" in capsys.readouterr().err
 
 
 def test_a_distillation_that_ends_early_is_done_too(capsys):

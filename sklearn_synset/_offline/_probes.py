@@ -4,20 +4,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from sklearn_synset._functional_model import FunctionalModel, copy_module
 from sklearn_synset._offline._anchors import TrainingRows
 from sklearn_synset._online._leave_out import LeaveOut
 from sklearn_synset._online._objective import Objective
 from sklearn_synset._online._objective_evaluation import evaluate_objective
+from sklearn_synset._operation_count import flops_of_gradient
 from sklearn_synset._row_source import Rows
 from sklearn_synset._synset import Synset
 from sklearn_synset._torch_interop import as_array
 
 _MAX_ROWS, _MIN_ROWS = 2000, 500
 _MAX_FLOPS = 4e11
-_FLOPS_OF_GRADIENT = 3  # over those of a forward pass
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,9 +174,7 @@ def affordable_rows(model: FunctionalModel, X: Rows, n_gradients: int) -> int:
     n_rows : int
         Between 500 and 2,000, so that the gradients take some tens of seconds at the most.
     """
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(model.theta, X[:1])
-    flops = max(1, counter.get_total_flops()) * _FLOPS_OF_GRADIENT * n_gradients
+    flops = flops_of_gradient(model, X) * n_gradients
     return int(min(max(_MAX_FLOPS / flops, _MIN_ROWS), _MAX_ROWS))
 
 
@@ -255,6 +252,8 @@ def rewound_probes(
     n_gradients = (len(kept) + 1) * leave_out.n_steps * len(models)
     sample = sample_of_rows(rows, affordable_rows(models[0], rows.X, n_gradients), generator)
     plans = [leave_out.plan(model, sample) for model in models]
-    moves = leave_out.displacements_by_network(models, sample, kept.to(sample.weight), plans)
+    moves = leave_out.displacements_by_network(
+        models, sample, kept.to(sample.weight), plans, "Probing"
+    )
     theta = [model.theta + move for model, move in zip(models, moves, strict=True)]
     return Probes(kept, theta, [{} for _ in models])

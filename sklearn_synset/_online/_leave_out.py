@@ -3,12 +3,16 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+from tqdm.auto import tqdm
 
 from sklearn_synset._functional_model import FunctionalModel
 from sklearn_synset._memory import in_smaller_chunks
 from sklearn_synset._online._removal import Retraining, displacements, plan_retraining
 from sklearn_synset._online._rewinding import auto_rewind
+from sklearn_synset._operation_count import flops_of_gradient
+from sklearn_synset._parallel import in_parallel
 from sklearn_synset._synset import Synset
 
 Solver = Callable[[FunctionalModel, Synset, torch.Tensor, Retraining], torch.Tensor]
@@ -17,6 +21,9 @@ _WEIGHT_BYTES = 2**28
 _COPIES_OF_WEIGHTS = 8
 _NETWORKS_PER_BATCH = 16
 _N_SHORTER_STEPS = 10
+# Some seconds of one core: less is not worth starting a process for.
+_FLOPS_PER_JOB = 1e11
+_FEWEST_NETWORKS_PER_JOB = 8  # to which each job adds the network without a removal
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,12 @@ class LeaveOut:
 
     seed : int
         Seed of the curvature's power iteration.
+
+    n_jobs : int or None, default=None
+        Jobs to run at once where several networks are left to train for long.
+
+    verbose : int, default=0
+        Shows progress bars if positive.
     """
 
     solver: str | Solver
@@ -48,6 +61,8 @@ class LeaveOut:
     damping: float
     batch_size: int
     seed: int
+    n_jobs: int | None = None
+    verbose: int = 0
 
     def plan(self, model: FunctionalModel, synset: Synset) -> Retraining:
         """Choose the step size and the number of steps on a synset."""
@@ -104,11 +119,55 @@ class LeaveOut:
         synset: Synset,
         kept: torch.Tensor,
         retrainings: list[Retraining],
+        stage: str | None = None,
     ) -> list[torch.Tensor]:
-        """Return the displacements (R, D) of each of several networks, each by its own plan."""
+        """Return the displacements (R, D) of each of several networks, each by its own plan.
+
+        Parameters
+        ----------
+        models : list of M FunctionalModels
+            The trained networks.
+
+        synset, kept
+            As of `displacements`.
+
+        retrainings : list of M Retrainings
+            The plan for each network.
+
+        stage : str, default=None
+            What a progress bar calls it; there is none if None.
+
+        Returns
+        -------
+        displacements : list of M Tensors of shape (R, D)
+            As of `displacements`. They are the same to the bit for any `n_jobs`: what is a job of
+            its own depends on the work alone.
+        """
+        per_step = 0
+        if len(kept) >= _FEWEST_NETWORKS_PER_JOB:
+            per_step = flops_of_gradient(models[0], synset.X) * len(synset.weight)
+        flops = [per_step * plan.n_steps for plan in retrainings]
+        parts = [kept.tensor_split(_n_jobs_of(each, len(kept))) for each in flops]
+        jobs = [
+            (model, synset, part, plan)
+            for model, own, plan in zip(models, parts, retrainings, strict=True)
+            for part in own
+        ]
+        is_long = sum(flops) * len(kept) > _FLOPS_PER_JOB and models[0].device.type == "cpu"
+        moves = in_parallel(
+            self.displacements, jobs, n_jobs=self.n_jobs, is_worth_it=is_long and len(jobs) > 1
+        )
+        found = []
+        hidden = stage is None or not self.verbose
+        with tqdm(
+            total=len(models) * len(kept), desc=stage, unit="network", disable=hidden
+        ) as progress:
+            for move in moves:
+                found.append(move)
+                progress.update(len(move))
+        ends = np.cumsum([len(own) for own in parts])
         return [
-            self.displacements(model, synset, kept, retraining)
-            for model, retraining in zip(models, retrainings, strict=True)
+            torch.cat(found[end - len(own) : end]) for end, own in zip(ends, parts, strict=True)
         ]
 
     def _solve(
@@ -134,6 +193,12 @@ class LeaveOut:
         return max(
             1, min(_WEIGHT_BYTES // weights, _NETWORKS_PER_BATCH * self.batch_size // n_rows)
         )
+
+
+def _n_jobs_of(flops: float, n_networks: int) -> int:
+    """Return how many jobs the training of some networks is, from the operations of each."""
+    by_work = int(flops * n_networks / _FLOPS_PER_JOB)
+    return max(1, min(by_work, n_networks // _FEWEST_NETWORKS_PER_JOB))
 
 
 def with_shorter_steps(

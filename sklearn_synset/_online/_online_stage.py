@@ -221,7 +221,9 @@ def run_online_stage(
     else:
         kept = random_halves(n_halves, synset.n_groups, generator).to(synset.weight)
     retrainings = [leave_out.plan(model, synset) for model in models]
-    displacements = leave_out.displacements_by_network(models, synset, kept, retrainings)
+    displacements = leave_out.displacements_by_network(
+        models, synset, kept, retrainings, "Leaving out"
+    )
     is_datamodel = n_halves is not None
     return OnlineStage(
         models, synset, leave_out, retrainings, kept, displacements, is_datamodel, rows

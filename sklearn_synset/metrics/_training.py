@@ -12,11 +12,11 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils import assert_all_finite, check_array, column_or_1d, indexable
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.parallel import Parallel, delayed
 from skorch import NeuralNet
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
+from sklearn_synset._parallel import in_parallel
 from sklearn_synset._skorch_net import criterion_target, initialized_clone, read_criterion
 from sklearn_synset._target import encode_target, read_target
 from sklearn_synset._torch_interop import keep_global_state
@@ -295,9 +295,14 @@ def reproducibly(problem: TrainingProblem, seed: int) -> Iterator[None]:
     if problem.net is not None and str(problem.net.device).startswith("cuda"):
         # keep_global_state looks after the generators of a CUDA that is in use.
         torch.cuda.init()
+    n_threads = torch.get_num_threads()
     with keep_global_state(seed), threadpool_limits(1), torch.enable_grad():
         torch.set_num_threads(1)
-        yield
+        try:
+            yield
+        finally:
+            # Here: threadpool_limits puts only those of torch's pools back that it can see.
+            torch.set_num_threads(n_threads)
 
 
 def run_jobs(
@@ -327,8 +332,7 @@ def run_jobs(
     result : object
         Of the next job.
     """
-    parallel = Parallel(n_jobs=n_jobs, return_as="generator")
-    results = parallel(delayed(function)(*job) for job in jobs)
+    results = in_parallel(function, jobs, n_jobs=n_jobs)
     yield from tqdm(results, total=n_total, desc="retrain", unit="fit", disable=not verbose)
 
 

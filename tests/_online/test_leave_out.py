@@ -2,10 +2,14 @@
 
 from types import SimpleNamespace
 
+import joblib
 import pytest
 import torch
 
-from sklearn_synset._online._leave_out import LeaveOut
+import sklearn_synset._online._leave_out as module
+from sklearn_synset._online._leave_out import LeaveOut, _n_jobs_of, leave_one_out
+from sklearn_synset._synset import Synset
+from tests.problems import classification_model
 
 
 def leave_out(batch_size):
@@ -29,3 +33,34 @@ def test_weights_and_rows_keep_to_the_budget(n_parameters, dtype, batch_size, n_
     model = SimpleNamespace(n_parameters=n_parameters, theta=torch.zeros(1, dtype=dtype))
     found = LeaveOut.n_networks(leave_out(batch_size), model, n_rows)
     assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("flops", "n_networks", "expected"),
+    [(1e9, 100, 1), (5e9, 100, 5), (1e12, 100, 12), (1e12, 16, 2), (1e12, 15, 1), (0, 100, 1)],
+)
+def test_jobs_are_large_enough_to_be_worth_it(flops, n_networks, expected):
+    assert _n_jobs_of(flops, n_networks) == expected
+
+
+def test_the_number_of_jobs_at_once_does_not_change_what_they_are(monkeypatch):
+    model, X, targets = classification_model(40)
+    groups = torch.arange(20).repeat(2)
+    weight, sizes = torch.ones(40).double(), torch.full((20,), 2.0).double()
+    synset = Synset(X, targets, weight, groups, sizes)
+    kept = leave_one_out(synset)
+    asked = []
+    solve = LeaveOut.displacements
+    monkeypatch.setattr(module, "_FLOPS_PER_JOB", 1.0)
+    monkeypatch.setattr(
+        LeaveOut, "displacements", lambda self, *job: asked.append(len(job[2])) or solve(self, *job)
+    )
+    found = []
+    for n_jobs in (None, 2):
+        how = LeaveOut("gradient_descent", 0.5, 3, 0.1, 0.0, 4096, seed=0, n_jobs=n_jobs)
+        plan = how.plan(model, synset)
+        with joblib.parallel_config(backend="threading"):
+            found += how.displacements_by_network([model], synset, kept, [plan])
+    assert asked == [10, 10] * 2
+    assert torch.equal(*found)
+    torch.testing.assert_close(found[0], solve(how, model, synset, kept, plan))

@@ -389,6 +389,19 @@ def cached(iris, tmp_path):
     return (lambda **changes: retraining(**(start | changes))), estimator
 
 
+def test_all_pools_of_threads_are_left_as_they_were():
+    before = torch.get_num_threads()
+    rng = np.random.RandomState(0)
+    X, y = rng.normal(size=(12, 3)), np.arange(12) % 2
+    try:
+        torch.set_num_threads(before + 1)
+        pools = torch.__config__.parallel_info()
+        retraining(LogisticRegression(), X, y, X, y, groups=np.arange(12) // 2)
+        assert torch.__config__.parallel_info() == pools
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("n_jobs", [None, 2])
 def test_an_interrupted_run_goes_on_where_it_stopped(cached, monkeypatch, n_jobs):
     run, estimator = cached

@@ -1,0 +1,29 @@
+"""How much work a gradient is."""
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from sklearn_synset._functional_model import FunctionalModel
+
+_GRADIENT_OVER_FORWARD = 3
+
+
+def flops_of_gradient(model: FunctionalModel, X: torch.Tensor) -> int:
+    """Return the floating-point operations of the gradient of one row's loss.
+
+    Parameters
+    ----------
+    model : FunctionalModel
+        The network.
+
+    X : Tensor of shape (n, d...)
+        Rows, of which one is tried.
+
+    Returns
+    -------
+    flops : int
+        Three times those of a forward pass, in the operations that torch can count; at least 1.
+    """
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(model.theta, X[:1])
+    return max(1, counter.get_total_flops()) * _GRADIENT_OVER_FORWARD
