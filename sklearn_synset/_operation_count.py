@@ -4,11 +4,12 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from sklearn_synset._functional_model import FunctionalModel
+from sklearn_synset._row_source import Rows
 
 _GRADIENT_OVER_FORWARD = 3
 
 
-def flops_of_gradient(model: FunctionalModel, X: torch.Tensor) -> int:
+def flops_of_gradient(model: FunctionalModel, X: Rows) -> int:
     """Return the floating-point operations of the gradient of one row's loss.
 
     Parameters
@@ -16,7 +17,7 @@ def flops_of_gradient(model: FunctionalModel, X: torch.Tensor) -> int:
     model : FunctionalModel
         The network.
 
-    X : Tensor of shape (n, d...)
+    X : Tensor, RowSource or SelectedRows of shape (n, d...)
         Rows, of which one is tried.
 
     Returns
