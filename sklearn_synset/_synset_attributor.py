@@ -80,7 +80,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         at most 100 and at least two a class. Ignored when `fit` is given `groups`.
 
     synset_size : int or "auto", default="auto"
-        Synset rows per group; "auto" takes a quarter of each group's training rows, at most 10
+        Synset rows per group; "auto" takes a quarter of each group's training rows, at most 50
         and at least 1. A group of fewer rows gives all of them.
 
     initialization : {"centroid", "random"} or callable, default="centroid"

@@ -93,9 +93,9 @@ class Anchor:
     gradients: torch.Tensor
     norm: Norm
 
-    def distance(self, gradients: torch.Tensor) -> torch.Tensor:
-        """Return how far the synset's group gradients (K, D) are from the training rows'."""
-        return self.norm.distance(self.norm.whiten(gradients), self.gradients)
+    def distance(self, gradients: torch.Tensor, groups: torch.Tensor) -> torch.Tensor:
+        """Return how far the gradients (g, D) of some groups (g,) are from their rows'."""
+        return self.norm.distance(self.norm.whiten(gradients), self.gradients[groups])
 
 
 def draw_anchors(

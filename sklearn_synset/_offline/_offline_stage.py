@@ -22,7 +22,7 @@ from sklearn_synset._online._objective import Objective
 from sklearn_synset._synset import Synset, residual_norm
 
 _AUTO_SHARE = 0.25
-_LARGEST_AUTO_SIZE = 10
+_LARGEST_AUTO_SIZE = 50
 
 
 @dataclass(frozen=True)

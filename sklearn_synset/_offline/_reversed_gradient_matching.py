@@ -16,6 +16,8 @@ from sklearn_synset._row_source import BATCH, Rows
 from sklearn_synset._synset import Synset
 
 _ANCHORS_PER_STEP = 2
+_ROWS_PER_STEP = 500
+_FEWEST_GROUPS = 4
 _ADAM_BETAS = (0.9, 0.99)
 _SMALLEST_PROBABILITY = 1e-3
 
@@ -135,6 +137,10 @@ class Matching:
         self._is_free = is_free.to(synset.weight)
         free = self._is_free.reshape((-1,) + (1,) * (synset.X.ndim - 1))
         self._unit = input_unit(self.model, synset, self.bounds) * free
+        scale = self._unit.clamp(min=torch.finfo(synset.X.dtype).tiny)
+        self._box = [
+            (bound - synset.X) / scale for bound in (self.bounds.lower, self.bounds.upper)
+        ]
         self._moved = torch.zeros_like(synset.X, requires_grad=True)
         self._targets = self._encoded(synset.y).requires_grad_()
         self._log_factor = torch.zeros_like(synset.weight, requires_grad=True)
@@ -159,7 +165,8 @@ class Matching:
         Parameters
         ----------
         anchors : list of Anchor
-            Two of them, drawn at random, are looked at in each step.
+            Two of them, drawn at random, are looked at in each step, on random groups of some 500
+            rows together.
 
         n_iter : int
             Steps to take.
@@ -174,8 +181,9 @@ class Matching:
             self._set_learning_rate()
             self._adam.zero_grad()
             drawn = torch.randperm(len(anchors), generator=generator)[:_ANCHORS_PER_STEP]
+            groups = self._draw_groups(generator)
             with torch.enable_grad():
-                losses = [self._distance_at(anchors[i]) for i in drawn]
+                losses = [self._distance_at(anchors[i], groups) for i in drawn]
                 loss = torch.stack(losses).mean()
             loss.backward()
             self._adam.step()
@@ -189,10 +197,11 @@ class Matching:
         for group in self._adam.param_groups:
             group["lr"] = now * group["unit"]
 
-    def _rows(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        X = self.synset.X + self._unit * self._moved
-        weight = self.synset.weight * (self._is_free * self._log_factor).exp()
-        return X, self._decoded(self._targets), weight
+    def _rows(self, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return some of the rows as they are now; differentiable."""
+        X = self.synset.X[index] + self._unit[index] * self._moved[index]
+        factor = (self._is_free[index] * self._log_factor[index]).exp()
+        return X, self._decoded(self._targets[index]), self.synset.weight[index] * factor
 
     def _encoded(self, targets: torch.Tensor) -> torch.Tensor:
         """Class probabilities as their logarithms, so that steps are relative to their size."""
@@ -203,23 +212,28 @@ class Matching:
     def _decoded(self, encoded: torch.Tensor) -> torch.Tensor:
         return encoded.softmax(-1) if self.bounds.is_probability else encoded
 
-    def _distance_at(self, anchor: Anchor) -> torch.Tensor:
-        X, targets, weight = self._rows()
-        share = weight[self._position] * self._is_row / self.synset.n_rows
-        rows, row_targets = X[self._position], targets[self._position]
-        gradients = synset_gradients(anchor.model, anchor.theta, rows, row_targets, share)
-        return anchor.distance(gradients)
+    def _draw_groups(self, generator: torch.Generator) -> torch.Tensor:
+        """Return the groups to look at in a step: all of a small synset, random ones of a large."""
+        n_groups, size = self._position.shape
+        n_drawn = max(_FEWEST_GROUPS, _ROWS_PER_STEP // size)
+        if n_drawn >= n_groups:
+            return torch.arange(n_groups)
+        return torch.randperm(n_groups, generator=generator)[:n_drawn].sort().values
+
+    def _distance_at(self, anchor: Anchor, groups: torch.Tensor) -> torch.Tensor:
+        X, targets, weight = self._rows(self._position[groups])
+        share = weight * self._is_row[groups] / self.synset.n_rows
+        gradients = synset_gradients(anchor.model, anchor.theta, X, targets, share)
+        return anchor.distance(gradients, groups)
 
     @torch.no_grad()
     def _project(self) -> None:
         """Put the rows back into the box."""
-        bounds, start = self.bounds, self.synset.X
-        scale = self._unit.clamp(min=torch.finfo(start.dtype).tiny)
-        lower, upper = (bounds.lower - start) / scale, (bounds.upper - start) / scale
-        self._moved.copy_(self._moved.clamp(lower, upper))
+        self._moved.clamp_(*self._box)
 
     @property
     def result(self) -> Synset:
         """The synset as it is now."""
-        X, targets, weight = (part.detach().clone() for part in self._rows())
+        everything = torch.arange(len(self.synset.weight), device=self.synset.weight.device)
+        X, targets, weight = (part.detach().clone() for part in self._rows(everything))
         return self.synset.with_rows(X, targets, weight)

@@ -1,5 +1,6 @@
 """The online stage's settings, and leave-out retraining within a bounded memory."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -9,6 +10,7 @@ from tqdm.auto import tqdm
 
 from sklearn_synset._functional_model import FunctionalModel
 from sklearn_synset._memory import in_smaller_chunks
+from sklearn_synset._online._minibatches import n_minibatches
 from sklearn_synset._online._removal import Retraining, displacements, plan_retraining
 from sklearn_synset._online._rewinding import auto_rewind
 from sklearn_synset._operation_count import flops_of_gradient
@@ -110,7 +112,7 @@ class LeaveOut:
             parts = [self._solve(model, synset, part, retraining) for part in kept.split(size)]
             return torch.cat(parts)
 
-        n_networks = min(len(kept), self.n_networks(model, len(synset.weight)))
+        n_networks = min(len(kept), self.n_networks(model, synset))
         return in_smaller_chunks(solve, n_networks, "networks")
 
     def displacements_by_network(
@@ -187,8 +189,9 @@ class LeaveOut:
 
         return with_shorter_steps(solve, retraining)[0]
 
-    def n_networks(self, model: FunctionalModel, n_rows: int) -> int:
+    def n_networks(self, model: FunctionalModel, synset: Synset) -> int:
         """Networks to train side by side, so that weights and rows fit the budget."""
+        n_rows = math.ceil(len(synset.weight) / n_minibatches(synset))
         weights = model.n_parameters * model.theta.element_size() * _COPIES_OF_WEIGHTS
         return max(
             1, min(_WEIGHT_BYTES // weights, _NETWORKS_PER_BATCH * self.batch_size // n_rows)

@@ -80,7 +80,7 @@ def own_group_objectives(
     size = leave_out.batch_size
     total = evaluate_objective(model, model.theta, X, y, objective, size)
     retraining = _early_retraining(model, synset, leave_out)
-    for networks in torch.arange(len(kept)).split(leave_out.n_networks(model, len(synset.weight))):
+    for networks in torch.arange(len(kept)).split(leave_out.n_networks(model, synset)):
         checkpoints = _checkpoints(model, synset, leave_out, kept[networks], retraining)
         for thetas in checkpoints:
             for network, theta in zip(networks.tolist(), thetas, strict=True):

@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 
 import torch
 from torch.func import grad, vmap
 
 from sklearn_synset._functional_model import FunctionalModel
 from sklearn_synset._online._curvature import largest_curvature
+from sklearn_synset._online._minibatches import minibatches, n_minibatches
 from sklearn_synset._online._rewinding import rewound
 from sklearn_synset._synset import Synset, row_loss
 
@@ -31,19 +33,23 @@ class Retraining:
         Share of the weights that is taken away first, see `rewound`.
 
     n_steps : int
-        Steps of full-batch gradient descent with Nesterov momentum 0.9.
+        Steps of gradient descent with Nesterov momentum 0.9.
 
     step_size : float
         Length of a step, in squared weights per loss.
 
     damping : float
         Strength of the pull towards the trained weights, in loss per squared weight.
+
+    seed : int, default=0
+        Of the order in which a large synset's rows are seen, the same for all networks.
     """
 
     rewind: float
     n_steps: int
     step_size: float
     damping: float = 0.0
+    seed: int = 0
 
 
 def mean_loss(
@@ -113,15 +119,17 @@ def removal_path(
         The weights after each step, the last time after `n_steps`.
     """
 
-    def objective(point, kept_groups):
-        return mean_loss(model, synset, retraining.damping, point, kept_groups)
+    def gradient(rows, points):
+        def objective(point, kept_groups):
+            return mean_loss(model, rows, retraining.damping, point, kept_groups)
 
-    gradient = vmap(grad(objective), (0, 0))
+        return vmap(grad(objective), (0, 0))(points, kept)
+
     theta = rewound(model, retraining.rewind).expand(len(kept), -1).clone()
     velocity = torch.zeros_like(theta)
-    for _ in range(retraining.n_steps):
+    for rows in islice(minibatches(synset, retraining.seed), retraining.n_steps):
         ahead = theta + MOMENTUM * velocity
-        velocity = MOMENTUM * velocity - retraining.step_size * gradient(ahead, kept)
+        velocity = MOMENTUM * velocity - retraining.step_size * gradient(rows, ahead)
         theta = theta + velocity
         yield theta
 
@@ -143,6 +151,7 @@ def displacements(
         \theta_R^{(t)} - \theta_\mathrm{all}^{(t)}`: how far training without the groups is from
         training with all of them after t steps. :math:`\bar\delta` is the mean over all steps,
         and c makes it as long as :math:`\delta^{(T)}`, which alone is taken if nothing is rewound.
+        With minibatches, the mean over the last pass takes the place of :math:`\delta^{(T)}`.
         Exactly 0 for a network that nothing is left out for.
 
     Notes
@@ -152,10 +161,14 @@ def displacements(
     for single ones.
     """
     everything = torch.ones_like(kept[:1])
+    n_last = min(n_minibatches(synset), retraining.n_steps)
     end = total = torch.zeros(())
-    for theta in removal_path(model, synset, torch.cat([everything, kept]), retraining):
-        end = theta[1:] - theta[:1]
-        total = total + end
+    path = removal_path(model, synset, torch.cat([everything, kept]), retraining)
+    for step, theta in enumerate(path):
+        now = theta[1:] - theta[:1]
+        total = total + now
+        if step >= retraining.n_steps - n_last:
+            end = end + now / n_last
     displacement = (end + _as_long_as(end, total)) / 2 if retraining.rewind else end
     displacement[kept.bool().all(1)] = 0
     return displacement
@@ -194,18 +207,18 @@ def plan_retraining(
         The most steps to take.
 
     step_size : float or "auto"
-        Length of a step; "auto" is 0.7 over the largest curvature at the rewound weights, at the
-        trained ones and half-way, halved until the descent does not diverge.
+        Length of a step; "auto" is 0.7 over the largest curvature (on a minibatch) at the rewound
+        weights, at the trained ones and half-way, halved until the descent does not diverge.
 
     generator : torch.Generator
-        On the CPU.
+        On the CPU; what it was seeded with orders the rows of minibatches.
 
     Returns
     -------
     retraining : Retraining
         Its `n_steps` is where the loss on all groups, and the training objective, come back to
-        what they are at the trained weights, if that is before the limit. At a minimum of the
-        objective they never do, and all steps are taken.
+        what they are at the trained weights, if that is before the limit; looked at after every
+        pass over the synset. At a minimum of the objective they never do, and all steps are taken.
 
     Raises
     ------
@@ -213,20 +226,27 @@ def plan_retraining(
         If the descent diverges whatever the step size.
     """
     everything = synset.group_size.new_ones(1, synset.n_groups)
+    seed = generator.initial_seed()
+    some_rows = next(minibatches(synset, seed))
 
     def loss(theta):
         return mean_loss(model, synset, damping, theta, everything[0])
 
+    def loss_on_some_rows(theta):
+        return mean_loss(model, some_rows, damping, theta, everything[0])
+
     if step_size != "auto":
         size, n_tries = float(step_size), 1
     else:
-        size = _STEP_OVER_CURVATURE / _curvature_on_the_way(model, loss, rewind, generator)
+        size = _STEP_OVER_CURVATURE / _curvature_on_the_way(
+            model, loss_on_some_rows, rewind, generator
+        )
         n_tries = _N_HALVINGS
     for _ in range(n_tries):
-        retraining = Retraining(rewind, n_steps, size, damping)
+        retraining = Retraining(rewind, n_steps, size, damping, seed)
         n_needed = _steps_until_fitted(model, synset, everything, retraining, loss)
         if n_needed is not None:
-            return Retraining(rewind, n_needed, size, damping)
+            return replace(retraining, n_steps=n_needed)
         size /= 2
     if step_size != "auto":
         raise FloatingPointError(
@@ -272,6 +292,8 @@ def _steps_until_fitted(
         goal_beyond_rounding = goal - _ROUNDING_UNITS * torch.finfo(model.dtype).eps * abs(goal)
         ceiling = 2 * max(float(loss(rewound(model, retraining.rewind))), goal) + _ROUNDING
         for step, theta in enumerate(removal_path(model, synset, everything, retraining), 1):
+            if step % n_minibatches(synset):
+                continue
             now = float(loss(theta[0]))
             if not now <= ceiling:
                 return None
