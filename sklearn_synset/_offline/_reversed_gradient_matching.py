@@ -138,9 +138,7 @@ class Matching:
         free = self._is_free.reshape((-1,) + (1,) * (synset.X.ndim - 1))
         self._unit = input_unit(self.model, synset, self.bounds) * free
         scale = self._unit.clamp(min=torch.finfo(synset.X.dtype).tiny)
-        self._box = [
-            (bound - synset.X) / scale for bound in (self.bounds.lower, self.bounds.upper)
-        ]
+        self._box = [(bound - synset.X) / scale for bound in (self.bounds.lower, self.bounds.upper)]
         self._moved = torch.zeros_like(synset.X, requires_grad=True)
         self._targets = self._encoded(synset.y).requires_grad_()
         self._log_factor = torch.zeros_like(synset.weight, requires_grad=True)

@@ -145,9 +145,11 @@ class LeaveOut:
             As of `displacements`. They are the same to the bit for any `n_jobs`: what is a job of
             its own depends on the work alone.
         """
-        per_step = 0
+        per_step = 0.0
         if len(kept) >= _FEWEST_NETWORKS_PER_JOB:
-            per_step = flops_of_gradient(models[0], synset.X) * len(synset.weight)
+            per_step = (
+                flops_of_gradient(models[0], synset.X) * len(synset.weight) / n_minibatches(synset)
+            )
         flops = [per_step * plan.n_steps for plan in retrainings]
         parts = [kept.tensor_split(_n_jobs_of(each, len(kept))) for each in flops]
         jobs = [

@@ -27,11 +27,14 @@ def leave_out(batch_size):
         # Sixteen times as many rows as in a batch.
         (1, torch.float64, 100, 50, 32),
         (1, torch.float64, 1, 10**6, 1),
+        # Of many, those of a minibatch.
+        (1, torch.float64, 100, 10**6, 6),
     ],
 )
 def test_weights_and_rows_keep_to_the_budget(n_parameters, dtype, batch_size, n_rows, expected):
     model = SimpleNamespace(n_parameters=n_parameters, theta=torch.zeros(1, dtype=dtype))
-    found = LeaveOut.n_networks(leave_out(batch_size), model, n_rows)
+    synset = SimpleNamespace(weight=torch.ones(1).expand(n_rows))
+    found = LeaveOut.n_networks(leave_out(batch_size), model, synset)
     assert found == expected
 
 
