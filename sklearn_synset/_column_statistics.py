@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import torch
 
-from sklearn_synset._row_source import BATCH, Rows
+from sklearn_synset._row_source import Rows, at_once
 
 
 class ColumnStatistics(NamedTuple):
@@ -35,7 +35,7 @@ def column_statistics(X: Rows) -> ColumnStatistics:
     """
     n_seen, mean, squares = 0, torch.zeros(()), torch.zeros(())
     lower = upper = X[:1][0]
-    for rows in X.split(BATCH):
+    for rows in X.split(at_once(X)):
         own_mean = rows.mean(0, dtype=torch.float64)
         # Around their mean, squares are small enough for the rows' own dtype.
         own_squares = (rows - own_mean.to(rows.dtype)).square_().sum(0, dtype=torch.float64)

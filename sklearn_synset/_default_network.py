@@ -9,7 +9,7 @@ from skorch.callbacks import LRScheduler
 from skorch.dataset import Dataset
 
 from sklearn_synset._column_statistics import column_statistics
-from sklearn_synset._row_source import BATCH, RowSource
+from sklearn_synset._row_source import RowSource, at_once
 from sklearn_synset._torch_interop import as_array, as_tensor
 
 N_HIDDEN = 64
@@ -195,7 +195,7 @@ def _statistics(X: np.ndarray, y: np.ndarray, n_classes: int | None) -> dict[str
 
 def _mean_and_scale(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean (d,) and `_positive_scale` of the columns of rows (n, d...)."""
-    if len(X) <= BATCH:
+    if len(X) <= at_once(X):
         flat = X.reshape(len(X), -1)
         return flat.mean(0, dtype=np.float64), _positive_scale(flat)
     rows = RowSource(X, torch.float64, torch.device("cpu"))

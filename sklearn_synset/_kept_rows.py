@@ -9,6 +9,8 @@ from skorch import NeuralNet
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import BatchSampler, DataLoader, Dataset
 
+from sklearn_synset._rows_for_net import RowsOnDemand
+
 _OF_BATCHES = ("batch_size", "shuffle", "sampler", "drop_last")
 
 
@@ -43,8 +45,8 @@ class KeptBatches:
 
 
 def clone_without(
-    net: NeuralNet, X: np.ndarray, y: np.ndarray, kept: np.ndarray
-) -> tuple[NeuralNet, np.ndarray, np.ndarray]:
+    net: NeuralNet, X: np.ndarray | RowsOnDemand, y: np.ndarray, kept: np.ndarray
+) -> tuple[NeuralNet, np.ndarray | RowsOnDemand, np.ndarray]:
     """Clone a net so that fitting it leaves some rows out.
 
     Parameters
@@ -52,7 +54,7 @@ def clone_without(
     net : NeuralNet
         Initialised; left as it is.
 
-    X : ndarray of shape (n, d...)
+    X : ndarray or RowsOnDemand of shape (n, d...)
         All rows.
 
     y : ndarray of shape (n, ...)
@@ -66,7 +68,7 @@ def clone_without(
     net : NeuralNet
         Not fitted.
 
-    X, y : ndarray
+    X, y : ndarray (or RowsOnDemand)
         What to fit it on.
 
     Notes

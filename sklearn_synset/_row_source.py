@@ -1,12 +1,13 @@
 """Rows that stay where they are, and are read and converted a batch at a time."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-BATCH = 4096  # rows to hold at once where no batch size is asked for
+_ROWS_AT_ONCE, _VALUES_AT_ONCE = 4096, 2**22
 _BYTES_ON_DEVICE = 2**30
 _COPIED_BYTES = 2**26
 
@@ -36,7 +37,7 @@ class RowSource:
         self._on_device: torch.Tensor | None = None
         itemsize = torch.empty((), dtype=dtype).element_size()
         if device.type != "cpu" and self._array.size * itemsize <= _BYTES_ON_DEVICE:
-            parts = [self[rows] for rows in row_slices(len(self), BATCH)]
+            parts = [self[rows] for rows in row_slices(len(self), at_once(self))]
             self._on_device = torch.cat(parts)
 
     def __len__(self) -> int:
@@ -135,9 +136,22 @@ class SelectedRows:
 Rows = torch.Tensor | RowSource | SelectedRows
 
 
+def at_once(X: "Rows | np.ndarray") -> int:
+    """Return how many rows (n, d...) to hold where no batch size is asked for.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_synset._row_source import at_once
+    >>> at_once(np.zeros((5, 784))), at_once(np.zeros((5, 3, 64, 64)))
+    (4096, 341)
+    """
+    return max(1, min(_ROWS_AT_ONCE, _VALUES_AT_ONCE // max(1, math.prod(X.shape[1:]))))
+
+
 def few_rows(X: Rows, chosen: torch.Tensor) -> torch.Tensor | SelectedRows:
     """Return some rows at once if they are few, else such that they are read when asked for."""
-    return X[chosen] if len(chosen) <= BATCH else SelectedRows(X, chosen)
+    return X[chosen] if len(chosen) <= at_once(X) else SelectedRows(X, chosen)
 
 
 def row_slices(n_rows: int, size: int) -> Iterator[slice]:

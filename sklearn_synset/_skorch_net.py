@@ -14,6 +14,7 @@ from skorch import NeuralNet, NeuralNetBinaryClassifier, NeuralNetClassifier
 from tqdm.auto import tqdm
 
 from sklearn_synset._kept_rows import clone_without
+from sklearn_synset._rows_for_net import RowsOnDemand
 from sklearn_synset._torch_interop import as_array, as_tensor, keep_global_state
 
 SUPPORTED_CRITERIA = (
@@ -189,7 +190,7 @@ def initialized_clone(net: NeuralNet, device: torch.device | None, seed: int) ->
 
 def fitted_clone(
     net: NeuralNet,
-    X: np.ndarray,
+    X: np.ndarray | RowsOnDemand,
     y: np.ndarray,
     seed: int,
     n_threads: int | None = None,
@@ -203,7 +204,7 @@ def fitted_clone(
     net : NeuralNet
         Initialised; left as it is.
 
-    X : ndarray of shape (n, d...)
+    X : ndarray or RowsOnDemand of shape (n, d...)
         Rows, in the dtype of the module.
 
     y : ndarray

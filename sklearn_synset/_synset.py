@@ -7,7 +7,7 @@ import torch
 from sklearn_synset._column_statistics import column_statistics
 from sklearn_synset._functional_model import FunctionalModel
 from sklearn_synset._memory import in_smaller_chunks
-from sklearn_synset._row_source import BATCH, Rows
+from sklearn_synset._row_source import Rows, at_once
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +133,7 @@ def target_scale(rows: Rows, targets: torch.Tensor) -> torch.Tensor:
 
 def spread_of(rows: Rows) -> torch.Tensor:
     """Return the root mean squared distance of rows (n, d...) from their mean."""
-    if len(rows) <= BATCH:
+    if len(rows) <= at_once(rows):
         rows = rows[:].flatten(1)
         return (rows - rows.mean(0)).square().sum(1).mean().sqrt()
     return column_statistics(rows).scale.square().sum().sqrt().to(rows[:1])

@@ -13,6 +13,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 from skorch import NeuralNet
 
+from sklearn_synset._dataset_rows import rows_of
 from sklearn_synset._input_checks import (
     check_groups,
     check_range,
@@ -354,16 +355,20 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
 
     @_fit_context(prefer_skip_nested_validation=False)
     @all_or_nothing
-    def fit(self, X, y, groups=None):
+    def fit(self, X, y=None, groups=None):
         """Train the network if it is not, and distil the synset.
 
         Parameters
         ----------
-        X : array-like of shape (n_rows, n_features...)
-            Training rows.
+        X : array-like of shape (n_rows, n_features...), or torch Dataset
+            Training rows. Those of dtype float32 or float64, memory-mapped ones among them, are
+            read a few at a time and not copied; of more than 64 MiB the attributor then refers to
+            the array, which is not to be changed (see `drop_training_rows`). The items of a
+            dataset (or skorch's `SliceDataset`) are rows, or pairs of a row and its label; they
+            are written to a temporary file once, which lasts as long as the rows are kept.
 
-        y : array-like of shape (n_rows,) or (n_rows, n_targets)
-            Labels, or values.
+        y : array-like of shape (n_rows,) or (n_rows, n_targets), default=None
+            Labels, or values. None takes those in a dataset.
 
         groups : array-like of shape (n_rows,), default=None
             Label of each row's group; k-means within each class if None.
@@ -383,6 +388,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         ConvergenceWarning
             If the predicted effects agree badly with those measured on real rows.
         """
+        X, y = rows_of(X, y)
         refuse_masked(X, "X")
         refuse_masked(y, "y")
         X, y = validate_data(self, X, y, dtype=_FLOATS, allow_nd=True, multi_output=True)
@@ -448,8 +454,8 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_queries, n_features...)
-            Queries.
+        X : array-like of shape (n_queries, n_features...), or torch Dataset
+            Queries. Labels in a dataset are not looked at.
 
         Returns
         -------
@@ -457,18 +463,19 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
             Objective with all training data minus objective without the group, judged on the
             predicted label; positive when the group helps.
         """
-        return self.attribute(X)
+        check_is_fitted(self)
+        return self.attribute(rows_of(X, None)[0])
 
     def attribute(self, X, y=None, *, objective=None, level="groups", return_std=False):
         """Attribute predictions to the groups or to single training rows, for given labels.
 
         Parameters
         ----------
-        X : array-like of shape (n_queries, n_features...)
+        X : array-like of shape (n_queries, n_features...), or torch Dataset
             Queries.
 
         y : array-like of shape (n_queries,), default=None
-            Their labels or values; the network's own predictions if None.
+            Their labels or values; those in a dataset, or the network's own predictions, if None.
 
         objective : str or callable, default=None
             As the parameter of the same name, which is used if None.
@@ -518,11 +525,11 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_queries, n_features...)
+        X : array-like of shape (n_queries, n_features...), or torch Dataset
             Queries.
 
         y : array-like of shape (n_queries,), default=None
-            Their labels or values; the network's own predictions if None.
+            Their labels or values; those in a dataset, or the network's own predictions, if None.
 
         n_rows : int, default=5
             Rows to return for each query.
@@ -582,11 +589,11 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_queries, n_features...)
+        X : array-like of shape (n_queries, n_features...), or torch Dataset
             Rows.
 
         y : array-like of shape (n_queries,), default=None
-            Their labels or values; the network's own predictions if None.
+            Their labels or values; those in a dataset, or the network's own predictions, if None.
 
         Returns
         -------
@@ -614,12 +621,13 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_queries, n_features...)
+        X : array-like of shape (n_queries, n_features...), or torch Dataset
             Queries, best not seen in `fit`.
 
         y : array-like of shape (n_queries,), default=None
-            Their labels or values; the network's own predictions if None. Rows with labels that
-            `fit` has not seen are left out with a warning, as a fold of a search may lack a class.
+            Their labels or values; those in a dataset, or the network's own predictions, if None.
+            Rows with labels that `fit` has not seen are left out with a warning, as a fold of a
+            search may lack a class.
 
         Returns
         -------
@@ -860,6 +868,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
     def _check_queries(self, X, y, *, drop_unseen=False):
         """Return the validated queries, and the codes of their labels or their values."""
         check_is_fitted(self)
+        X, y = rows_of(X, y)
         refuse_masked(X, "X")
         X = validate_data(self, X, dtype=_FLOATS, allow_nd=True, reset=False)
         check_row_shape(X, self._online.synset.X.shape[1:])

@@ -16,6 +16,7 @@ from sklearn_synset._default_network import default_net
 from sklearn_synset._functional_model import FunctionalModel, copy_module, freeze
 from sklearn_synset._module_checks import probe, reshape_rows
 from sklearn_synset._parallel import in_parallel
+from sklearn_synset._rows_for_net import rows_for_net
 from sklearn_synset._skorch_net import (
     check_net_is_fitted,
     criterion_target,
@@ -27,8 +28,6 @@ from sklearn_synset._skorch_net import (
 )
 from sklearn_synset._target import n_outputs
 from sklearn_synset._torch_interop import (
-    as_array,
-    as_tensor,
     check_device,
     draw_seed,
     resolve_device,
@@ -138,7 +137,7 @@ def wrap(
         output width does not fit `y`, a row's output depends on the rest of its batch, or the
         criterion is not supported or does not fit `y`.
     """
-    reshape_rows(X, input_shape)
+    reshape_rows(X[:1], input_shape)
     device = None if device is None else check_device(device)
     training = _Training(X, y, classes, input_shape, weight_decay, device, dtype, kept)
     inner = estimator.estimator if isinstance(estimator, FrozenEstimator) else estimator
@@ -271,11 +270,9 @@ def _train(
         device=untrained.device,
     )
     parameter = next(initialized.module_.parameters())
-    rows = as_tensor(reshape_rows(training.X, training.input_shape), dtype=parameter.dtype)
+    rows = rows_for_net(initialized, training.X, training.input_shape, parameter.dtype)
     target = criterion_target(initialized, training.y, dtype=parameter.dtype, ndim=output.ndim)
-    fitted = fitted_clone(
-        initialized, as_array(rows), target, seed, n_threads, training.kept, verbose
-    )
+    fitted = fitted_clone(initialized, rows, target, seed, n_threads, training.kept, verbose)
     return fitted, _freeze_net(fitted, training)
 
 

@@ -2,19 +2,17 @@
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_synset._row_source import BATCH, row_slices
+from sklearn_synset._row_source import at_once, row_slices
 
 # Centres are found on a random part of more rows than this, or than this for each group.
 _FITTED_ROWS, _FITTED_ROWS_A_GROUP = 5000, 100
-
-Reader = Callable[[np.ndarray], np.ndarray]
 
 
 def auto_n_groups(n_rows: int, n_classes: int) -> int:
@@ -111,33 +109,38 @@ def class_wise_kmeans(
     if n_groups > n_rows:
         raise ValueError(f"There are fewer rows than groups: {n_rows} rows, n_groups={n_groups}.")
     share_fitted = max(_FITTED_ROWS, _FITTED_ROWS_A_GROUP * n_groups) / n_rows
-    read = _standardised(X, None if classification else y)
+    features = _StandardisedRows(X, None if classification else y)
     if not classification:
-        return _kmeans(read, np.arange(n_rows), n_groups, share_fitted, random_state)
+        return _kmeans(features, np.arange(n_rows), n_groups, share_fitted, random_state)
     codes = np.unique(y, return_inverse=True)[1]
     shares = _proportional_shares(np.bincount(codes), n_groups)
     labels = np.empty(n_rows, dtype=np.int64)
     first_groups = np.cumsum(shares) - shares
     for code, (share, first_group) in enumerate(zip(shares, first_groups, strict=True)):
         rows = np.flatnonzero(codes == code)
-        labels[rows] = first_group + _kmeans(read, rows, share, share_fitted, random_state)
+        labels[rows] = first_group + _kmeans(features, rows, share, share_fitted, random_state)
     return labels
 
 
-def _standardised(X: np.ndarray, y: np.ndarray | None) -> Reader:
-    """Return what reads standardised rows, with the target y, which weighs as much as all of X."""
-    scaler = StandardScaler()
-    for rows in row_slices(len(X), BATCH):
-        scaler.partial_fit(X[rows].reshape(rows.stop - rows.start, -1))
+class _StandardisedRows:
+    """Standardised rows, with a target that weighs as much as all features if there is one."""
 
-    def features(rows: np.ndarray) -> np.ndarray:
-        return scaler.transform(X[rows].reshape(len(rows), -1))
+    def __init__(self, X: np.ndarray, y: np.ndarray | None) -> None:
+        self._X, self._scaler = X, StandardScaler()
+        for rows in row_slices(len(X), at_once(X)):
+            self._scaler.partial_fit(X[rows].reshape(rows.stop - rows.start, -1))
+        self._target = None
+        if y is not None:
+            target = StandardScaler().fit_transform(y.reshape(len(y), -1))
+            self._target = target * np.sqrt(self._scaler.n_features_in_ / target.shape[1])
 
-    if y is None:
-        return features
-    target = StandardScaler().fit_transform(y.reshape(len(y), -1))
-    target = target * np.sqrt(scaler.n_features_in_ / target.shape[1])
-    return lambda rows: np.hstack([features(rows), target[rows]])
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        features = self._scaler.transform(self._X[rows].reshape(len(rows), -1))
+        return features if self._target is None else np.hstack([features, self._target[rows]])
+
+    def split(self, rows: np.ndarray) -> Iterator[np.ndarray]:
+        """Read some rows, a few at a time."""
+        return (self[rows[part]] for part in row_slices(len(rows), at_once(self._X)))
 
 
 def _proportional_shares(sizes: np.ndarray, total: int) -> np.ndarray:
@@ -156,7 +159,7 @@ def _proportional_shares(sizes: np.ndarray, total: int) -> np.ndarray:
 
 
 def _kmeans(
-    read: Reader,
+    features: _StandardisedRows,
     rows: np.ndarray,
     n_clusters: int,
     share_fitted: float,
@@ -170,13 +173,12 @@ def _kmeans(
         # Repeated rows; _split_to makes up for the missing clusters.
         warnings.filterwarnings("ignore", "Number of distinct clusters", ConvergenceWarning)
         if share_fitted >= 1:
-            labels = kmeans.fit_predict(read(rows))
+            labels = kmeans.fit_predict(features[rows])
         else:
             n_fitted = max(n_clusters, math.ceil(share_fitted * len(rows)))
             fitted = np.sort(random_state.permutation(len(rows))[:n_fitted])
-            kmeans.fit(read(rows[fitted]))
-            batches = [rows[part] for part in row_slices(len(rows), BATCH)]
-            labels = np.concatenate([kmeans.predict(read(batch)) for batch in batches])
+            kmeans.fit(features[rows[fitted]])
+            labels = np.concatenate([kmeans.predict(batch) for batch in features.split(rows)])
     return _split_to(n_clusters, np.unique(labels, return_inverse=True)[1])
 
 

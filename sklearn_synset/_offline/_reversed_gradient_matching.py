@@ -12,7 +12,7 @@ from sklearn_synset._functional_model import FunctionalModel
 from sklearn_synset._offline._anchors import Anchor
 from sklearn_synset._offline._group_gradient import padded_layout, synset_gradients
 from sklearn_synset._online._rewinding import is_single_layer
-from sklearn_synset._row_source import BATCH, Rows
+from sklearn_synset._row_source import Rows, at_once
 from sklearn_synset._synset import Synset
 
 _ANCHORS_PER_STEP = 2
@@ -52,7 +52,7 @@ def row_bounds(X: Rows, targets: torch.Tensor, model: FunctionalModel) -> RowBou
     """Read the box and the scales off the training rows (n, d...) and targets (n, C)."""
     is_probability = model.loss == "cross_entropy"
     spread = 1.0 if is_probability else float(targets.std(correction=0)) or 1.0
-    if len(X) <= BATCH:
+    if len(X) <= at_once(X):
         X = X[:]
         return RowBounds(X.amin(0), X.amax(0), X.std(0, correction=0), spread, is_probability)
     _, scale, lower, upper = column_statistics(X)

@@ -8,7 +8,7 @@ import torch
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
-from sklearn_synset._row_source import BATCH, Rows, few_rows
+from sklearn_synset._row_source import Rows, at_once, few_rows
 from sklearn_synset._synset import target_scale
 
 # Centres of clusters are found on a random part of more rows than this of a group.
@@ -212,7 +212,8 @@ def _n_worst(n_rows: int, size: int) -> int:
 
 def _averages(average: torch.Tensor, X: Rows) -> torch.Tensor:
     """Return averages (m, d...) of rows (n_k, d...), a few of them at a time."""
-    parts = zip(average.split(BATCH, dim=1), X.split(BATCH), strict=True)
+    size = at_once(X)
+    parts = zip(average.split(size, dim=1), X.split(size), strict=True)
     first, rows = next(parts)
     total = torch.tensordot(first, rows, dims=1)
     for part, rows in parts:
@@ -249,7 +250,7 @@ def _cluster(
         warnings.simplefilter("ignore", ConvergenceWarning)
         labels = kmeans.fit_predict(read(fitted))
     if len(fitted) < len(rest):
-        labels = np.concatenate([kmeans.predict(read(some)) for some in rest.split(BATCH)])
+        labels = np.concatenate([kmeans.predict(read(some)) for some in rest.split(at_once(X))])
     return torch.from_numpy(labels.astype(np.int64))
 
 

@@ -7,7 +7,7 @@ from scipy.sparse import csr_array
 from scipy.spatial.distance import cdist
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_synset._row_source import BATCH, row_slices
+from sklearn_synset._row_source import at_once, row_slices
 
 _MAX_DISTANCES = 2**24  # to hold at once
 
@@ -48,7 +48,7 @@ class GroupCentres:
         groups : ndarray of shape (q,)
             In [0, K).
         """
-        parts = [self._assign(X[rows], y[rows]) for rows in row_slices(len(X), BATCH)]
+        parts = [self._assign(X[rows], y[rows]) for rows in row_slices(len(X), at_once(X))]
         return np.concatenate(parts)
 
     def _assign(self, X: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -94,11 +94,11 @@ def group_centres(
         return y[rows] if n_classes is None else None
 
     scaler = StandardScaler()
-    for rows in row_slices(len(X), BATCH):
+    for rows in row_slices(len(X), at_once(X)):
         scaler.partial_fit(_features(X[rows], appended(rows)))
     n_groups = int(groups.max()) + 1
     totals = np.zeros((n_groups, scaler.n_features_in_))
-    for rows in row_slices(len(X), BATCH):
+    for rows in row_slices(len(X), at_once(X)):
         n_rows = rows.stop - rows.start
         places = (np.ones(n_rows), (groups[rows], np.arange(n_rows)))
         membership = csr_array(places, shape=(n_groups, n_rows))

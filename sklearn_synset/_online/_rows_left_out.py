@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from sklearn_synset._row_source import BATCH, Rows, few_rows
+from sklearn_synset._row_source import Rows, at_once, few_rows
 from sklearn_synset._synset import Synset, target_scale
 
 _EXACT = "donot_use_mm_for_euclid_dist"  # a copy of a row has to be its nearest
@@ -40,7 +40,8 @@ def representatives(
         rows = few_rows(X, members)
         scale = target_scale(rows, targets[members])
         own = torch.cat([synset.X[candidates].flatten(1), scale * synset.y[candidates]], dim=1)
-        for features, some in zip(rows.split(BATCH), members.split(BATCH), strict=True):
+        size = at_once(rows)
+        for features, some in zip(rows.split(size), members.split(size), strict=True):
             batch = torch.cat([features.flatten(1), scale * targets[some]], dim=1)
             nearest[some] = candidates[torch.cdist(batch, own, compute_mode=_EXACT).argmin(1)]
     return nearest

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from sklearn_synset._offline._data_partition import (
     _proportional_shares,
-    _standardised,
+    _StandardisedRows,
     auto_n_groups,
     class_wise_kmeans,
 )
@@ -115,7 +115,7 @@ def test_auto_n_groups_stays_within_its_limits(n_rows, n_classes, n_groups):
 def test_a_target_weighs_as_much_as_all_features(n_targets):
     rng = np.random.RandomState(0)
     features, y = rng.normal(size=(50, 4)), 9 + 5 * rng.normal(size=(50, n_targets))
-    appended = _standardised(features, y)(np.arange(50))
-    np.testing.assert_array_equal(appended[:, :4], _standardised(features, None)(np.arange(50)))
+    appended = _StandardisedRows(features, y)[np.arange(50)]
+    np.testing.assert_array_equal(appended[:, :4], _StandardisedRows(features, None)[np.arange(50)])
     assert appended[:, :4].var(0).sum() == pytest.approx(4)
     assert appended[:, 4:].var(0).sum() == pytest.approx(4)
