@@ -33,16 +33,23 @@ def column_statistics(X: Rows) -> ColumnStatistics:
     .. [1] Chan, Golub, LeVeque, "Algorithms for computing the sample variance: analysis and
        recommendations", The American Statistician 37(3), 1983, equation 2.1.
     """
-    n_seen, mean, squares = 0, torch.zeros(()), torch.zeros(())
-    lower = upper = X[:1][0]
+    mean = torch.zeros(X.shape[1:], dtype=torch.float64, device=X.device)
+    squares, (lower, upper), n_seen = torch.zeros_like(mean), X[:1].repeat(2, *[1] * mean.ndim), 0
+    statistics = ColumnStatistics(mean, squares, lower, upper)
     for rows in X.split(at_once(X)):
-        own_mean = rows.mean(0, dtype=torch.float64)
-        # Around their mean, squares are small enough for the rows' own dtype.
-        own_squares = (rows - own_mean.to(rows.dtype)).square_().sum(0, dtype=torch.float64)
-        n_rows = len(rows)
-        gap = own_mean - mean
-        mean = mean + gap * (n_rows / (n_seen + n_rows))
-        squares = squares + own_squares + gap.square() * (n_seen * n_rows / (n_seen + n_rows))
-        n_seen += n_rows
-        lower, upper = torch.minimum(lower, rows.amin(0)), torch.maximum(upper, rows.amax(0))
-    return ColumnStatistics(mean, (squares / n_seen).sqrt(), lower, upper)
+        _add_rows(statistics, rows, n_seen)
+        n_seen += len(rows)
+    return statistics._replace(scale=squares.div_(n_seen).sqrt_())
+
+
+def _add_rows(statistics: ColumnStatistics, rows: torch.Tensor, n_seen: int) -> None:
+    """Update the statistics, with sums of squares in the place of scales, in place."""
+    mean, squares, lower, upper = statistics
+    own_mean = rows.mean(0, dtype=torch.float64)
+    # Around their mean, squares are small enough for the rows' own dtype.
+    squares += (rows - own_mean.to(rows.dtype)).square_().sum(0, dtype=torch.float64)
+    gap, share = own_mean - mean, len(rows) / (n_seen + len(rows))
+    squares += gap.square() * (n_seen * share)
+    mean += gap * share
+    torch.minimum(lower, rows.amin(0), out=lower)
+    torch.maximum(upper, rows.amax(0), out=upper)

@@ -1,7 +1,7 @@
 """Rows that stay where they are, and are read and converted a batch at a time."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -147,6 +147,37 @@ def at_once(X: "Rows | np.ndarray") -> int:
     (4096, 341)
     """
     return max(1, min(_ROWS_AT_ONCE, _VALUES_AT_ONCE // max(1, math.prod(X.shape[1:]))))
+
+
+def in_batches(evaluate: Callable[[slice], torch.Tensor], n_rows: int, size: int) -> torch.Tensor:
+    """Evaluate n rows a few at a time, and put the results (n, ...) together.
+
+    Parameters
+    ----------
+    evaluate : callable
+        Maps a slice of the rows to a result with as many lines.
+
+    n_rows : int
+        How many there are, n.
+
+    size : int
+        Most rows at once.
+
+    Returns
+    -------
+    results : Tensor of shape (n, ...)
+        In memory that is taken first. Small results between large batches would keep the memory
+        of these from being used again.
+    """
+    first, *others = row_slices(n_rows, size)
+    found = evaluate(first)
+    if not others:
+        return found
+    results = found.new_empty((n_rows, *found.shape[1:]))
+    results[first] = found
+    for rows in others:
+        results[rows] = evaluate(rows)
+    return results
 
 
 def few_rows(X: Rows, chosen: torch.Tensor) -> torch.Tensor | SelectedRows:

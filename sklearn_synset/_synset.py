@@ -7,7 +7,7 @@ import torch
 from sklearn_synset._column_statistics import column_statistics
 from sklearn_synset._functional_model import FunctionalModel
 from sklearn_synset._memory import in_smaller_chunks
-from sklearn_synset._row_source import Rows, at_once
+from sklearn_synset._row_source import Rows, at_once, in_batches
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +117,7 @@ def residual_norm(
     """
 
     def evaluate(size: int) -> torch.Tensor:
-        return torch.cat([model(model.theta, rows) for rows in X.split(size)])
+        return in_batches(lambda rows: model(model.theta, X[rows]), len(X), size)
 
     with torch.no_grad():
         outputs = in_smaller_chunks(evaluate, min(batch_size, len(X)), "rows")

@@ -177,27 +177,34 @@ def starting_rows(
         Group of each.
     """
     make = INITIALIZATIONS[initialization] if isinstance(initialization, str) else initialization
-    inputs, outputs, weights, groups = [], [], [], []
+    largest = [min(int(size), len(rows)) for size, rows in zip(sizes, rows_by_group, strict=True)]
+    inputs = targets.new_empty((sum(largest), *X.shape[1:]))
+    outputs = targets.new_empty((sum(largest), targets.shape[1]))
+    weights, groups = [], []
+    end = 0
     for k, rows in enumerate(rows_by_group):
-        size = min(int(sizes[k]), len(rows))
         # A callable may do with the rows whatever tensors are good for.
         members = few_rows(X, rows) if isinstance(initialization, str) else X[rows]
-        average, weight = make(members, targets[rows], residual_norm[rows], size, generator)
+        average, weight = make(members, targets[rows], residual_norm[rows], largest[k], generator)
         average, weight = average.to(targets), weight.to(targets)
-        _check_rows(average, weight, len(rows))
-        inputs.append(_averages(average, members))
-        outputs.append(average @ targets[rows])
+        _check_rows(average, weight, largest[k], len(rows))
+        start, end = end, end + len(weight)
+        inputs[start:end] = _averages(average, members)
+        outputs[start:end] = average @ targets[rows]
         weights.append(weight)
         groups.append(torch.full((len(weight),), k, device=weight.device))
-    return torch.cat(inputs), torch.cat(outputs), torch.cat(weights), torch.cat(groups)
+    return inputs[:end], outputs[:end], torch.cat(weights), torch.cat(groups)
 
 
-def _check_rows(average: torch.Tensor, weight: torch.Tensor, n_rows: int) -> None:
+def _check_rows(average: torch.Tensor, weight: torch.Tensor, size: int, n_rows: int) -> None:
     """Raise a ValueError unless an initialisation gives rows that a group can be made of."""
-    is_right = weight.ndim == 1 and average.shape == (len(weight), n_rows) and len(weight) > 0
+    is_right = (
+        weight.ndim == 1 and average.shape == (len(weight), n_rows) and 0 < len(weight) <= size
+    )
     if not is_right or not average.isfinite().all() or not (weight > 0).all():
         raise ValueError(
-            f"initialization must return averages of shape (m, {n_rows}) and m positive weights; "
+            f"initialization must return averages of shape (m, {n_rows}) and m positive weights, of at "
+            f"most {size} rows; "
             f"got averages of shape {tuple(average.shape)} and weights of shape "
             f"{tuple(weight.shape)}, or values that are not finite or not positive."
         )

@@ -5,7 +5,7 @@ import torch
 from sklearn_synset._functional_model import FunctionalModel
 from sklearn_synset._memory import in_smaller_chunks
 from sklearn_synset._online._objective import Objective
-from sklearn_synset._row_source import Rows
+from sklearn_synset._row_source import Rows, in_batches
 
 
 @torch.no_grad()
@@ -46,7 +46,6 @@ def evaluate_objective(
     """
 
     def evaluate(size: int) -> torch.Tensor:
-        parts = zip(X.split(size), y.split(size), strict=True)
-        return torch.cat([objective(model(theta, rows), labels) for rows, labels in parts])
+        return in_batches(lambda rows: objective(model(theta, X[rows]), y[rows]), len(X), size)
 
     return in_smaller_chunks(evaluate, max(1, min(batch_size, len(X))), "rows")

@@ -20,7 +20,7 @@ from sklearn_synset._online._own_group import own_group_objectives
 from sklearn_synset._online._removal import Retraining
 from sklearn_synset._online._row_effects import RowEffects
 from sklearn_synset._online._rows_left_out import in_two_groups
-from sklearn_synset._row_source import RowSource
+from sklearn_synset._row_source import RowSource, in_batches
 from sklearn_synset._synset import Synset
 from sklearn_synset._torch_interop import as_array, as_tensor
 
@@ -166,11 +166,11 @@ class OnlineStage:
     def _outputs(self, X: np.ndarray) -> list[torch.Tensor]:
         rows = self._rows(X)
 
+        def of_network(model: FunctionalModel, size: int) -> torch.Tensor:
+            return in_batches(lambda part: model(model.theta, rows[part]), len(X), size)
+
         def evaluate(size: int) -> list[torch.Tensor]:
-            parts = [
-                [model(model.theta, part) for model in self.models] for part in rows.split(size)
-            ]
-            return [torch.cat(of_network) for of_network in zip(*parts, strict=True)]
+            return [of_network(model, size) for model in self.models]
 
         return in_smaller_chunks(evaluate, min(self.leave_out.batch_size, len(X)), "rows")
 

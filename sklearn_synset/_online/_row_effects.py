@@ -20,7 +20,7 @@ _N_ANCHORS = 6
 _DAMPING = 2.0  # over the length of the retraining
 _STATIONARY = 0.1  # of what leaving out one row does to the gradient
 _MAX_CURVATURE_ROWS = 2000
-_NUMBERS_AT_ONCE = 2**24
+_NUMBERS_AT_ONCE = 2**22
 
 
 @dataclass(frozen=True, eq=False)

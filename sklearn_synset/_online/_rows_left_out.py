@@ -42,9 +42,14 @@ def representatives(
         own = torch.cat([synset.X[candidates].flatten(1), scale * synset.y[candidates]], dim=1)
         size = at_once(rows)
         for features, some in zip(rows.split(size), members.split(size), strict=True):
-            batch = torch.cat([features.flatten(1), scale * targets[some]], dim=1)
-            nearest[some] = candidates[torch.cdist(batch, own, compute_mode=_EXACT).argmin(1)]
+            nearest[some] = candidates[_nearest(features, scale * targets[some], own)]
     return nearest
+
+
+def _nearest(features: torch.Tensor, targets: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+    """Return which of some rows (m, d + C) is next to each of others, (b, d...) and (b, C)."""
+    rows = torch.cat([features.flatten(1), targets], dim=1)
+    return torch.cdist(rows, own, compute_mode=_EXACT).argmin(1)
 
 
 def in_two_groups(
