@@ -269,7 +269,7 @@ run(X, y)
 """
 MIB = 2**20
 FILE_BYTES = 400 * MIB
-N_FEATURES = 2048
+N_FEATURES = 1024
 
 
 def write_file(path, dtype):
