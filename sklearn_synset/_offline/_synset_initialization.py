@@ -198,15 +198,13 @@ def starting_rows(
 
 def _check_rows(average: torch.Tensor, weight: torch.Tensor, size: int, n_rows: int) -> None:
     """Raise a ValueError unless an initialisation gives rows that a group can be made of."""
-    is_right = (
-        weight.ndim == 1 and average.shape == (len(weight), n_rows) and 0 < len(weight) <= size
-    )
+    is_right = weight.ndim == 1 and average.shape == (len(weight), n_rows)
+    is_right = is_right and 0 < len(weight) <= size
     if not is_right or not average.isfinite().all() or not (weight > 0).all():
         raise ValueError(
-            f"initialization must return averages of shape (m, {n_rows}) and m positive weights, of at "
-            f"most {size} rows; "
-            f"got averages of shape {tuple(average.shape)} and weights of shape "
-            f"{tuple(weight.shape)}, or values that are not finite or not positive."
+            f"initialization must return averages of shape (m, {n_rows}) and m positive weights, "
+            f"with m at most {size}; got averages of shape {tuple(average.shape)} and weights of "
+            f"shape {tuple(weight.shape)}, or values that are not finite or not positive."
         )
 
 
