@@ -16,6 +16,7 @@ from sklearn.frozen import FrozenEstimator
 from skorch import NeuralNet, NeuralNetClassifier
 from skorch.callbacks import Callback
 from torch import nn
+from torch.utils.data import Dataset
 
 from sklearn_synset import SynsetAttributor
 from tests.problems import seeded
@@ -37,6 +38,19 @@ class BadInput:
     says: str
     run: Callable[[], object]
     needs_work: bool = False
+
+
+class Items(Dataset):
+    """A dataset of the items of a list."""
+
+    def __init__(self, items):
+        self.items = items
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, i):
+        return self.items[i]
 
 
 class NoWork(Callback):
@@ -198,6 +212,14 @@ SECTIONS = {
                  lambda: fit(scipy.sparse.csr_matrix(X))),
         BadInput("masked values", ValueError, "X is a masked array",
                  lambda: fit(np.ma.masked_array(X, mask=X > 1))),
+        BadInput("a dataset without labels", ValueError, "requires y to be passed",
+                 lambda: fit(Items(X), None)),
+        BadInput("a dataset of rows of several shapes", ValueError, "not of one shape",
+                 lambda: fit(Items([X[0], X[0, :1]]))),
+        BadInput("a dataset of other items", TypeError, "A dataset's items must be rows, or pairs",
+                 lambda: fit(Items([{"x": row} for row in X]))),
+        BadInput("an empty dataset", ValueError, "Found a dataset with 0 items",
+                 lambda: fit(Items([]))),
         BadInput("complex", ValueError, "Complex data not supported", lambda: fit(X + 1j)),
         BadInput("words", ValueError, "could not convert string to float",
                  lambda: fit(frame(a="x"))),

@@ -2,7 +2,6 @@
 
     python doc/benchmarks/bench_memory.py                          # all cells, an hour
     python doc/benchmarks/bench_memory.py --rows 60000 --groups 100 --sources memmap
-    python doc/benchmarks/bench_memory.py stages --rows 60000      # time of each stage of fit
 
 Fashion-MNIST, a 784-64-10 network that was trained for two epochs, one thread. Each cell is a
 process of its own. It imports, loads the rows (an array in memory, or a read-only memory-mapped
@@ -15,7 +14,7 @@ fit       with `--max-iter` steps of distillation (default 20): its steps take t
           however many they are.
 attribute `transform` and `attribute` of 1,000 queries
 own       `score_samples` of all training rows
-samples   `attribute(level="samples")` of 40 queries, 20 at a time
+samples   `attribute(level="samples")` of 10 queries, 5 at a time
 after     what the attributor holds once it is fitted and the calls are done
 """
 
@@ -36,7 +35,7 @@ from sklearn_synset import SynsetAttributor
 from sklearn_synset.datasets import load_fashion_mnist
 
 ROWS, GROUPS, SOURCES = (6000, 20000, 60000), (20, 50, 100), ("array", "memmap")
-N_QUERIES, N_SAMPLE_QUERIES, AT_ONCE = 1000, 40, 20
+N_QUERIES, N_SAMPLE_QUERIES, AT_ONCE = 1000, 10, 5
 MIB = 2**20
 
 
