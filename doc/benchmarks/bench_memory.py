@@ -43,6 +43,7 @@ from sklearn_synset.datasets import load_fashion_mnist
 
 ROWS, GROUPS, SOURCES = (6000, 20000, 60000), (20, 50, 100), ("array", "memmap")
 N_QUERIES, N_SAMPLE_QUERIES, AT_ONCE = 1000, 10, 5
+CALLS = ("fit", "attribute", "own", "samples")
 MIB = 2**20
 
 
@@ -94,7 +95,7 @@ def calls(attributor, X, y, Q, y_query):
     }
 
 
-def cell(source, n_rows, n_groups, max_iter):
+def cell(source, n_rows, n_groups, max_iter, names):
     """Print one line of the table."""
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
@@ -111,24 +112,24 @@ def cell(source, n_rows, n_groups, max_iter):
         before = allocated("self")
         columns = []
         attributor = attributor_of(network, n_groups, max_iter)
-        for call in calls(attributor, X, y, Q, y_query).values():
+        named = calls(attributor, X, y, Q, y_query)
+        for name in names:
             with PeakMemory() as peak:
-                call()
+                named[name]()
             columns.append(f"{peak.bytes / MIB:7.0f} {peak.seconds:7.2f}")
         settle()
         columns.append(f"{(allocated('self') - before) / MIB:7.0f}")
     print(f"{source:8s} {n_rows:6d} {n_groups:4d}  " + "  ".join(columns), flush=True)
 
 
-def table(sources, rows, groups, max_iter):
+def table(sources, rows, groups, max_iter, names):
     """Run the cells one after the other, each in a fresh process."""
-    names = ("fit", "attribute", "own", "samples")
     print("source        n    K  " + "  ".join(f"{name:>15s}" for name in names) + "    after")
-    print(" " * 22 + "  ".join(["    MiB       s"] * 4) + "      MiB", flush=True)
+    print(" " * 22 + "  ".join(["    MiB       s"] * len(names)) + "      MiB", flush=True)
     for source in sources:
         for n_rows in rows:
             for n_groups in groups:
-                values = (source, n_rows, n_groups, max_iter)
+                values = (source, n_rows, n_groups, max_iter, *names)
                 command = [sys.executable, __file__, "cell", *map(str, values)]
                 subprocess.run(command, check=True)
 
@@ -197,8 +198,8 @@ def main():
         stages()
         return
     if sys.argv[1:2] == ["cell"]:
-        source, *numbers = sys.argv[2:]
-        cell(source, *map(int, numbers))
+        source, *numbers = sys.argv[2:6]
+        cell(source, *map(int, numbers), sys.argv[6:])
         return
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -207,8 +208,9 @@ def main():
     parser.add_argument("--groups", type=int, nargs="+", default=GROUPS)
     parser.add_argument("--sources", nargs="+", choices=SOURCES, default=SOURCES)
     parser.add_argument("--max-iter", type=int, default=20)
+    parser.add_argument("--calls", nargs="+", choices=CALLS, default=CALLS, help="with fit first")
     args = parser.parse_args()
-    table(args.sources, args.rows, args.groups, args.max_iter)
+    table(args.sources, args.rows, args.groups, args.max_iter, args.calls)
 
 
 if __name__ == "__main__":
