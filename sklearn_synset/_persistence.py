@@ -13,6 +13,7 @@ from sklearn.utils import Bunch
 
 from sklearn_synset._functional_model import FunctionalModel
 from sklearn_synset._offline._anchors import TrainingRows
+from sklearn_synset._offline._distillation import Distilled
 from sklearn_synset._offline._probes import Probes
 from sklearn_synset._online._group_assignment import GroupCentres
 from sklearn_synset._online._leave_out import LeaveOut
@@ -23,11 +24,15 @@ from sklearn_synset._saved_network import check_kind, kind_of, network_from_stat
 from sklearn_synset._state_file import read_state, write_state
 from sklearn_synset._synset import Synset
 from sklearn_synset._torch_interop import keep_global_state
+from sklearn_synset._warm_start import FormerFit, made_with
 
 # The dataclasses that fitted state is made of; another one has to be entered here.
 _STATE_CLASSES: dict[str, type] = {
     each.__name__: each
-    for each in (GroupCentres, LeaveOut, OnlineStage, Probes, Retraining, Synset, TrainingRows)
+    for each in (
+        *(Distilled, FormerFit, GroupCentres, LeaveOut, OnlineStage, Probes, Retraining, Synset),
+        TrainingRows,
+    )
 }
 _SCALER_ATTRIBUTES = ("mean_", "var_", "scale_", "n_samples_seen_", "n_features_in_")
 _NOT_IN_STATE = ("estimator", "estimator_", "estimators_", "_metadata_request")
@@ -81,6 +86,9 @@ def load_attributor(
     if any(hasattr(cls, name) for name in attributes):
         raise ValueError(f"{path} holds attributes that would hide methods.")
     attributes |= {"estimators_": networks, "estimator_": networks[0]}
+    if "_former" in attributes:
+        # What is given here takes the place of what was there before.
+        attributes["_former"].made_of.update(made_with(attributor, ("estimator", *given)))
     vars(attributor).update(attributes)
     return attributor
 

@@ -52,6 +52,7 @@ from sklearn_synset._torch_interop import (
     use_one_thread_if_small,
 )
 from sklearn_synset._transaction import all_or_nothing
+from sklearn_synset._warm_start import FormerFit, made_of
 from sklearn_synset._wrapped_model import restore, wrap, wrap_each
 
 __all__ = ["SynsetAttributor"]
@@ -180,6 +181,12 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
     verbose : int, default=0
         Shows progress bars of all stages of `fit`, with the time left, if positive.
 
+    warm_start : bool, default=False
+        Whether a further `fit` on the same data goes on with the distillation of the former one,
+        up to `max_iter` steps in all. It takes over the networks, the groups, the probes, the
+        synset, and the source of random numbers; the learning rate falls anew over the added
+        steps. `learning_rate`, `tol`, `distance` and how groups are left out may change.
+
     Attributes
     ----------
     estimator_ : Module or NeuralNet
@@ -294,6 +301,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         "n_jobs": [None, Integral],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
+        "warm_start": ["boolean"],
     }
 
     def __init__(
@@ -325,6 +333,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         n_jobs=None,
         random_state=None,
         verbose=0,
+        warm_start=False,
     ):
         self.estimator = estimator
         self.n_groups = n_groups
@@ -352,6 +361,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
+        self.warm_start = warm_start
 
     @_fit_context(prefer_skip_nested_validation=False)
     @all_or_nothing
@@ -381,12 +391,19 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If the rows, labels, groups, parameters or the network do not fit each other.
+            If the rows, labels, groups, parameters or the network do not fit each other. With
+            `warm_start`, if the rows, labels, groups, `estimator` (a network by its weights, a
+            function by its name), `n_groups`, `synset_size`, `initialization`, `weight_decay`,
+            `n_models`, `n_probes`, `probe`, `input_shape` or `device` changed since the former
+            fit, or `max_iter` is below its `n_iter_`.
 
         Warns
         -----
         ConvergenceWarning
             If the predicted effects agree badly with those measured on real rows.
+
+        UserWarning
+            If, with `warm_start`, no steps are left: groups are then only left out again.
         """
         X, y = rows_of(X, y)
         refuse_masked(X, "X")
@@ -401,22 +418,34 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
                 "squared_error" if classes is None else "cross_entropy",
                 n_outputs=n_outputs(classes, target),
             )
-            group_labels = self._partition(X, target, classes, groups, random_state)
+            given = None if groups is None else check_groups(groups, X)
+            former = getattr(self, "_former", None) if self.warm_start else None
+            if former is None:
+                group_labels = self._partition(X, target, classes, given, random_state)
+            else:
+                former.check(made_of(self, X, target, classes, given), self.max_iter)
+                group_labels, networks, reporting = self._taken_over()
+                random_state = former.random_state
             groups, codes = np.unique(group_labels, return_inverse=True)
             if len(groups) < 2:
                 n_rows = f"{len(X)} sample" + "s" * (len(X) > 1)
                 raise ValueError(
                     f"At least 2 groups are needed to leave one out, got {len(groups)} of {n_rows}."
                 )
-            seeds = [draw_seed(random_state) for _ in range(self.n_models)]
-            networks = self._wrap(X, target, classes, seeds)
+            if former is None:
+                seeds = [draw_seed(random_state) for _ in range(self.n_models)]
+                networks = self._wrap(X, target, classes, seeds)
             models = [model for _, model in networks]
             use_one_thread_if_small(len(groups) * models[0].n_parameters * min(len(X), 500))
             rows = self._training_rows(models[0], X, target, codes)
             generator = torch_generator(random_state)
-            # Before anything that depends on the settings of the distillation.
-            probes = self._probe(models, rows, X, target, classes, codes, seeds, generator)
-            n_choosing = n_to_choose_by(len(probes))
+            if former is None:
+                # Before anything that depends on the settings of the distillation.
+                probes = self._probe(models, rows, X, target, classes, codes, seeds, generator)
+                choosing, reporting = probes.split(n_to_choose_by(len(probes)))
+                seed = seeds[0]
+            else:
+                choosing, seed = former.probes, former.seed
             objective = self._objective(models[0])
             offline = run_offline_stage(
                 models,
@@ -424,20 +453,23 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
                 encoded_labels(models[0], target),
                 self._leave_out(draw_seed(random_state)),
                 self._distillation(),
-                probes.take(slice(n_choosing)),
+                choosing,
                 objective,
                 generator,
+                None if former is None else former.distilled,
             )
             n_halves = self.n_removals if self.removal == "subsets" else None
             leave_out = self._leave_out(draw_seed(random_state))
             online = run_online_stage(models, offline.synset, leave_out, n_halves, generator, rows)
-            self._probes = probes.take(slice(n_choosing, None))
-            queries = check_random_state(seeds[0]).permutation(len(X))[:_N_QUERIES]
+            self._probes = reporting
+            queries = check_random_state(seed).permutation(len(X))[:_N_QUERIES]
             self.fidelity_ = measured_fidelity(
                 *probed_effects(online, self._probes, X[queries], target[queries], objective),
                 groups[self._probes.groups],
             )
         self._online = online
+        ingredients = made_of(self, X, target, classes, given) if former is None else former.made_of
+        self._former = FormerFit(offline.distilled, choosing, seed, ingredients)
         self._representatives = as_array(
             representatives(rows.X, rows.targets, rows.rows_by_group, offline.synset)
         )
@@ -783,7 +815,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
     def _partition(self, X, target, classes, groups, random_state):
         """Return the label of each row's group."""
         if groups is not None:
-            return check_groups(groups, X)
+            return groups
         n_classes = 1 if classes is None else len(classes)
         n_groups = self.n_groups
         if n_groups == "auto":
@@ -791,6 +823,11 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         return class_wise_kmeans(
             X, target, n_groups, classification=classes is not None, random_state=random_state
         )
+
+    def _taken_over(self):
+        """Return what a warm start keeps: groups, networks, and the probes to report on."""
+        networks = list(zip(self.estimators_, self._online.models, strict=True))
+        return self.group_labels_, networks, self._probes
 
     def _wrap(self, X, target, classes, seeds, kept=(None,), stage="Training"):
         """Return the network of each seed and kept rows, as an estimator and as a function."""
@@ -890,5 +927,5 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         self.X_synset_, self.y_synset_ = as_array(synset.X), as_array(synset.y)
         self.sample_weight_synset_ = as_array(synset.weight)
         self.synset_groups_ = self.groups_[as_array(synset.group)]
-        self.matching_loss_curve_ = np.array(offline.loss_curve)
-        self.n_iter_ = len(offline.loss_curve)
+        self.matching_loss_curve_ = np.array(offline.distilled.loss_curve)
+        self.n_iter_ = len(offline.distilled.loss_curve)

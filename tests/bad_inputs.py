@@ -3,6 +3,7 @@
 ``python -m tests.bad_inputs`` writes that page.
 """
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +84,12 @@ def net(module=None, cls=NeuralNetClassifier, **params):
 def fit(X=X, y=Y, groups=None, estimator=None, **params):
     estimator = net() if estimator is None else estimator
     return SynsetAttributor(estimator, **FAST | {"n_groups": 6} | params).fit(X, y, groups=groups)
+
+
+def go_on(X, **params):
+    """Fit a second time, on other rows or with other parameters."""
+    attributor = copy.copy(fitted("labels")).set_params(warm_start=True, **params)
+    return attributor.fit(X, Y)
 
 
 _FITTED = {}
@@ -305,8 +312,13 @@ SECTIONS = {
             ("damping", -1.0), ("weight_decay", float("inf")), ("removal", "all"),
             ("n_removals", 1), ("objective", "margins"), ("n_models", 0), ("n_probes", -1),
             ("input_shape", 16), ("batch_size", 0), ("device", 0.5), ("n_jobs", "two"),
-            ("random_state", -1), ("verbose", -1),
+            ("random_state", -1), ("verbose", -1), ("warm_start", "yes"),
         )],
+        BadInput("a warm start with other rows", ValueError,
+                 "warm_start=True goes on from the former fit, but since then X changed",
+                 lambda: go_on(X + 1)),
+        BadInput("a warm start with fewer steps", ValueError, "so max_iter has to be larger",
+                 lambda: go_on(X, max_iter=0)),
         BadInput("an objective for other targets", ValueError, "is not defined for class labels",
                  lambda: fit(objective="prediction")),
         BadInput("an objective that returns another shape", ValueError,

@@ -260,6 +260,7 @@ def test_an_objective_that_does_not_fit_the_target_is_refused_before_training(ro
         ("n_jobs", "two"),
         ("random_state", "seed"),
         ("verbose", -1),
+        ("warm_start", "yes"),
     ],
 )
 def test_a_parameter_out_of_its_range_is_refused_by_name(rows, name, value):

@@ -54,6 +54,7 @@ def distil(
     tol: float,
     generator: torch.Generator,
     report: Callable[[float], None],
+    former: Distilled | None = None,
 ) -> Distilled:
     """Match the synset to the training rows along the removal paths of all networks.
 
@@ -76,7 +77,7 @@ def distil(
         distance.
 
     max_iter : int
-        Steps of matching; 0 leaves the starting rows.
+        Steps of matching, with those of `former`; 0 leaves the starting rows.
 
     learning_rate : float
         Size of the first step, see `Matching`.
@@ -90,6 +91,9 @@ def distil(
     report : callable
         Is told the distance after each step.
 
+    former : Distilled, default=None
+        A distillation from the same `start` to go on with.
+
     Returns
     -------
     distilled : Distilled
@@ -100,23 +104,27 @@ def distil(
     ConvergenceWarning
         If the distance stops being finite, or the synset can no longer be trained on.
     """
-    if not max_iter:
-        return Distilled([start])
+    former = former or Distilled([start])
+    n_done = len(former.loss_curve)
+    if max_iter <= n_done:
+        return former
     bounds = row_bounds(rows.X, rows.targets, models[0])
-    matching = Matching(models[0], start, bounds, learning_rate, max_iter)
+    curve, reached = list(former.loss_curve), former.candidates[-1]
+    earlier = None if len(former.candidates) == 1 else reached
+    matching = Matching(models[0], start, bounds, learning_rate, max_iter, curve, earlier)
     anchors: list[Anchor] = []
-    plans = [plan(model, start) for model in models]
+    plans = [plan(model, reached) for model in models]
     norms = [
         _norm(distance, model, retraining, rows, generator)
         for model, retraining in zip(models, plans, strict=True)
     ]
-    n_iters = [n for n in np.diff(np.linspace(0, max_iter, _N_ROUNDS + 1).astype(int)) if n]
+    n_iters = [n for n in np.diff(np.linspace(n_done, max_iter, _N_ROUNDS + 1).astype(int)) if n]
     for part, n_iter in enumerate(n_iters):
         if part:
             try:
                 plans = [plan(model, matching.result) for model in models]
             except FloatingPointError:
-                return _given_up(start, matching)
+                return _given_up(former, matching)
         for model, retraining, norm in zip(models, plans, norms, strict=True):
             anchors += draw_anchors(
                 model, matching.result, rows, retraining, norm, _ANCHORS_PER_ROUND, generator
@@ -125,25 +133,26 @@ def distil(
         matching.run(anchors, n_iter, generator, report)
         mean_distance = np.mean(matching.loss_curve[-n_iter:])
         if not np.isfinite(mean_distance):
-            return _given_up(start, matching)
+            return _given_up(former, matching)
         if mean_distance < tol:
             break
     if mean_distance > matching.loss_curve[0]:
         try:
             plans = [plan(model, matching.result) for model in models]
         except FloatingPointError:
-            return _given_up(start, matching)
+            return _given_up(former, matching)
     return Distilled([start, matching.result], matching.loss_curve)
 
 
-def _given_up(start: Synset, matching: Matching) -> Distilled:
-    """Return the starting rows, with a warning."""
+def _given_up(former: Distilled, matching: Matching) -> Distilled:
+    """Return what was there before, with a warning."""
+    kept = "starting rows are" if len(former.candidates) == 1 else "former rows are"
     warnings.warn(
-        "The distillation diverged, and the synset's starting rows are kept; lower learning_rate.",
+        f"The distillation diverged, and the synset's {kept} kept; lower learning_rate.",
         ConvergenceWarning,
         stacklevel=3,
     )
-    return Distilled([start], matching.loss_curve)
+    return Distilled(former.candidates, matching.loss_curve)
 
 
 def _norm(

@@ -47,12 +47,12 @@ class OfflineStage:
     synset : Synset
         The synset.
 
-    loss_curve : list of float
-        Gradient distance before each step of the distillation.
+    distilled : Distilled
+        The stages that it was chosen of, and the way there.
     """
 
     synset: Synset
-    loss_curve: list[float]
+    distilled: Distilled
 
 
 def run_offline_stage(
@@ -64,6 +64,7 @@ def run_offline_stage(
     probes: Probes,
     objective: Objective,
     generator: torch.Generator,
+    former: Distilled | None = None,
 ) -> OfflineStage:
     """Distil a synset.
 
@@ -93,15 +94,19 @@ def run_offline_stage(
     generator : torch.Generator
         On the CPU.
 
+    former : Distilled, default=None
+        A distillation of the same rows to go on with; starts anew if None.
+
     Returns
     -------
     stage : OfflineStage
         The synset, and how it came about.
     """
-    start = _starting_synset(models[0], rows, distillation, generator)
-    distilled = _distil(models, rows, start, leave_out, distillation, generator)
+    if former is None:
+        former = Distilled([_starting_synset(models[0], rows, distillation, generator)])
+    distilled = _distil(models, rows, former, leave_out, distillation, generator)
     synset = choose_candidate(models, distilled, probes, leave_out, rows.X, y, objective, generator)
-    return OfflineStage(synset, distilled.loss_curve)
+    return OfflineStage(synset, distilled)
 
 
 def _starting_synset(
@@ -126,13 +131,13 @@ def _starting_synset(
 def _distil(
     models: list[FunctionalModel],
     rows: TrainingRows,
-    start: Synset,
+    former: Distilled,
     leave_out: LeaveOut,
     distillation: Distillation,
     generator: torch.Generator,
 ) -> Distilled:
-    disable = not distillation.verbose
-    with tqdm(total=distillation.max_iter, desc="Distilling", disable=disable) as bar:
+    n_iter = max(0, distillation.max_iter - len(former.loss_curve))
+    with tqdm(total=n_iter, desc="Distilling", disable=not distillation.verbose) as bar:
 
         def report(distance: float) -> None:
             bar.update()
@@ -141,7 +146,7 @@ def _distil(
         distilled = distil(
             models,
             rows,
-            start,
+            former.candidates[0],
             leave_out.plan,
             distance=distillation.distance,
             max_iter=distillation.max_iter,
@@ -149,6 +154,7 @@ def _distil(
             tol=distillation.tol,
             generator=generator,
             report=report,
+            former=former,
         )
         # Also where `tol` ended it early, all is done.
         bar.total = bar.n

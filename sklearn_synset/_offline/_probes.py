@@ -49,6 +49,10 @@ class Probes:
         buffers = [{name: value[probes] for name, value in own.items()} for own in self.buffers]
         return Probes(self.kept[probes], [theta[probes] for theta in self.theta], buffers)
 
+    def split(self, n_first: int) -> tuple["Probes", "Probes"]:
+        """Return the first probes, and the others."""
+        return self.take(slice(n_first)), self.take(slice(n_first, None))
+
     @property
     def groups(self) -> np.ndarray:
         """Codes of the groups that at least one probe leaves out, sorted."""
