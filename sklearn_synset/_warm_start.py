@@ -13,7 +13,7 @@ from sklearn.frozen import FrozenEstimator
 
 from sklearn_synset._offline._distillation import Distilled
 from sklearn_synset._offline._probes import Probes
-from sklearn_synset._row_source import BATCH, row_slices
+from sklearn_synset._row_source import at_once, row_slices
 
 # What is taken over was made by these.
 _SETTINGS = (
@@ -172,7 +172,7 @@ def digest(array: np.ndarray | None) -> str:
     if array.dtype.kind == "O":
         found.update(repr(array.tolist()).encode())
     else:
-        for rows in row_slices(len(array), BATCH):
+        for rows in row_slices(len(array), at_once(array)):
             found.update(np.ascontiguousarray(array[rows]).tobytes())
     return found.hexdigest()
 

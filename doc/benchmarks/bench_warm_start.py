@@ -82,7 +82,8 @@ def figures(attributor, anchors, data, truth):
     matching = Matching(
         model, start, row_bounds(rows.X, rows.targets, model), 1.0, 1, reached=reached
     )
-    distances = [float(matching._distance_at(anchor).detach()) for anchor in anchors]
+    groups = torch.arange(start.n_groups)
+    distances = [float(matching._distance_at(anchor, groups).detach()) for anchor in anchors]
     found = evaluate(attributor.attribute(data[2], data[3]), truth)
     agreement = [found[name] for name in ("LOO", "LDS", "slope")]
     return [np.mean(distances), *agreement, attributor.score(data[2], data[3])]
