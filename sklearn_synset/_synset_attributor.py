@@ -95,8 +95,10 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         measures errors by the changes of the network's outputs that they cause. A callable maps
         two tensors (n_groups, n_weights) to a scalar.
 
-    max_iter : int, default=800
-        Steps of the distillation. 0 keeps the starting rows.
+    max_iter : int or "auto", default="auto"
+        Steps of the distillation. 0 keeps the starting rows; "auto" is 800 for synsets of up to 500
+        rows, falls with the square of their number, and is 0 from 2,000 on, where the distillation
+        gains nothing.
 
     learning_rate : float, default=0.05
         First step of the distillation: nats that a row's outputs, its log-weight and its
@@ -277,7 +279,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         "synset_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "initialization": [StrOptions({"centroid", "random"}), callable],
         "distance": [StrOptions({"prediction", "squared_error", "cosine"}), callable],
-        "max_iter": [Interval(Integral, 0, None, closed="left")],
+        "max_iter": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "solver": [StrOptions({"gradient_descent"}), callable],
@@ -312,7 +314,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         synset_size="auto",
         initialization="centroid",
         distance="prediction",
-        max_iter=800,
+        max_iter="auto",
         learning_rate=0.05,
         tol=1e-4,
         solver="gradient_descent",

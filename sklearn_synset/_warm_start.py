@@ -11,7 +11,7 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
 
-from sklearn_synset._offline._distillation import Distilled
+from sklearn_synset._offline._distillation import Distilled, n_steps
 from sklearn_synset._offline._probes import Probes
 from sklearn_synset._row_source import at_once, row_slices
 
@@ -63,7 +63,7 @@ class FormerFit:
         """Generator for what comes next, whatever the `random_state` of the next fit."""
         return np.random.RandomState([self.seed, self.n_iter])
 
-    def check(self, made_of: Mapping[str, str], max_iter: int) -> None:
+    def check(self, made_of: Mapping[str, str], max_iter: int | str) -> None:
         """Raise unless a fit can go on from here.
 
         Parameters
@@ -71,7 +71,7 @@ class FormerFit:
         made_of : dict of str to str
             Of the next fit.
 
-        max_iter : int
+        max_iter : int or "auto"
             Steps that the distillation is to have taken in the end.
 
         Raises
@@ -90,6 +90,7 @@ class FormerFit:
                 "warm_start=True goes on from the former fit, but since then "
                 f"{', '.join(changed)} changed; to start anew, fit with warm_start=False."
             )
+        max_iter = n_steps(max_iter, len(self.distilled.candidates[0].weight))
         if max_iter < self.n_iter:
             raise ValueError(
                 f"warm_start=True goes on from the {self.n_iter} steps of the former fit, so "

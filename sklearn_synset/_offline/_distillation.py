@@ -17,6 +17,8 @@ from sklearn_synset._online._removal import Retraining
 from sklearn_synset._online._rewinding import rewound
 from sklearn_synset._synset import Synset
 
+_AUTO_STEPS, _FULL_STEPS_ROWS = 800, 500
+_FEWEST_STEPS = 50  # fewer are not worth the anchors' passes over the training rows
 _N_ROUNDS = 4
 _ANCHORS_PER_ROUND = 6
 _ANCHOR_BYTES = 2**28
@@ -40,6 +42,35 @@ class Distilled:
 
     candidates: list[Synset]
     loss_curve: list[float] = field(default_factory=list)
+
+
+def n_steps(max_iter: int | str, n_rows: int) -> int:
+    """Return how many steps to distil for.
+
+    Parameters
+    ----------
+    max_iter : int or "auto"
+        "auto" is 800 up to 500 synset rows, and falls with the square of their number beyond, to
+        none from 2,000 on: the more rows a group has, the less there is to gain by moving them.
+
+    n_rows : int
+        Synset rows.
+
+    Returns
+    -------
+    n_steps : int
+        The steps.
+
+    Examples
+    --------
+    >>> from sklearn_synset._offline._distillation import n_steps
+    >>> [n_steps("auto", n_rows) for n_rows in (100, 1000, 2000, 2500)]
+    [800, 200, 50, 0]
+    """
+    if max_iter != "auto":
+        return int(max_iter)
+    steps = int(_AUTO_STEPS * min(1.0, _FULL_STEPS_ROWS / n_rows) ** 2)
+    return steps if steps >= _FEWEST_STEPS else 0
 
 
 def distil(

@@ -9,7 +9,7 @@ from tqdm.auto import tqdm
 from sklearn_synset._functional_model import FunctionalModel
 from sklearn_synset._offline._anchors import TrainingRows
 from sklearn_synset._offline._candidate_choice import choose_candidate
-from sklearn_synset._offline._distillation import Distilled, distil
+from sklearn_synset._offline._distillation import Distilled, distil, n_steps
 from sklearn_synset._offline._gradient_distance import Distance
 from sklearn_synset._offline._probes import Probes
 from sklearn_synset._offline._synset_initialization import (
@@ -32,7 +32,7 @@ class Distillation:
     synset_size: int | str
     initialization: str | Initialization
     distance: str | Distance
-    max_iter: int
+    max_iter: int | str
     learning_rate: float
     tol: float
     verbose: int
@@ -136,7 +136,9 @@ def _distil(
     distillation: Distillation,
     generator: torch.Generator,
 ) -> Distilled:
-    n_iter = max(0, distillation.max_iter - len(former.loss_curve))
+    start = former.candidates[0]
+    max_iter = n_steps(distillation.max_iter, len(start.weight))
+    n_iter = max(0, max_iter - len(former.loss_curve))
     with tqdm(total=n_iter, desc="Distilling", disable=not distillation.verbose) as bar:
 
         def report(distance: float) -> None:
@@ -146,10 +148,10 @@ def _distil(
         distilled = distil(
             models,
             rows,
-            former.candidates[0],
+            start,
             leave_out.plan,
             distance=distillation.distance,
-            max_iter=distillation.max_iter,
+            max_iter=max_iter,
             learning_rate=distillation.learning_rate,
             tol=distillation.tol,
             generator=generator,
