@@ -68,13 +68,18 @@ class RowSource:
         n_rows = len(range(len(self))[rows]) if isinstance(rows, slice) else len(rows)
         batch = torch.empty((n_rows, *self.shape[1:]), dtype=self.dtype)
         if isinstance(rows, slice):
-            np.copyto(batch.numpy(), self._array[rows], casting="same_kind")
+            self._convert(rows, batch)
         elif self._array.dtype == batch.numpy().dtype:
             # "clip" writes without a detour; there are no rows to clip.
             np.take(self._array, rows.cpu().numpy(), axis=0, out=batch.numpy(), mode="clip")
         else:
-            np.copyto(batch.numpy(), self._array[rows.cpu().numpy()], casting="same_kind")
+            self._convert(rows.cpu().numpy(), batch)
         return batch.to(self.device)
+
+    def _convert(self, rows: slice | np.ndarray, batch: torch.Tensor) -> None:
+        # What is too large for the dtype becomes infinite, and is refused by what it leads to.
+        with np.errstate(over="ignore"):
+            np.copyto(batch.numpy(), self._array[rows], casting="same_kind")
 
     def split(self, size: int) -> Iterator[torch.Tensor]:
         """Read all rows in order, at most `size` at a time."""
@@ -87,7 +92,8 @@ class RowSource:
     def to_keep(cls, array: np.ndarray, dtype: torch.dtype, device: torch.device) -> "RowSource":
         """Return rows to be kept for long: up to 64 MiB are copied, more stay where they are."""
         is_small = array.nbytes <= _COPIED_BYTES
-        return cls(array.astype(_numpy_dtype(dtype)) if is_small else array, dtype, device)
+        with np.errstate(over="ignore"):
+            return cls(array.astype(_numpy_dtype(dtype)) if is_small else array, dtype, device)
 
     def converted(self) -> np.ndarray:
         """Return all rows as an array of the dtype; the array itself if it is of that."""
