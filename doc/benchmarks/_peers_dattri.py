@@ -17,6 +17,8 @@ from dattri.task import AttributionTask
 from torch.func import functional_call
 from torch.utils.data import DataLoader, TensorDataset
 
+_QUERIES_AT_ONCE = 10  # a hundred take gigabytes for convolutions
+
 
 def influence(attributor_class, problem, **setting):
     """Run an attributor.
@@ -95,8 +97,15 @@ def conjugate_gradient_in_batches(problem, n_hessian, n_queries, batch_size=1000
     attributor = IFAttributorCG(task=attribution_task(problem.module), **setting)
     attributor.cache(DataLoader(TensorDataset(X[drawn], y[drawn]), batch_size=len(drawn)))
     fitted = time.process_time()
-    queries = tuple(part[None, :n_queries] for part in problem.queries)
-    solutions = attributor.transform_test_rep(0, attributor.generate_test_rep(0, queries))
+    solved = [
+        attributor.transform_test_rep(
+            0, attributor.generate_test_rep(0, (rows[None], labels[None]))
+        ).detach()
+        for rows, labels in zip(
+            *(part[:n_queries].split(_QUERIES_AT_ONCE) for part in problem.queries), strict=True
+        )
+    ]
+    solutions = torch.cat(solved)
     scores = [
         attributor.generate_train_rep(0, (rows[None], labels[None])).detach() @ solutions.T
         for rows, labels in zip(X.split(batch_size), y.split(batch_size), strict=True)
