@@ -1,5 +1,6 @@
 # make demo    train, distil and attribute on real data; pictures and a CSV land in out/
 # make test    every test, the doctests of the package, of README.md and of doc/
+# make coverage  the tests, and the lines and branches of the package that none of them runs
 # make test-oldest   the tests on the oldest versions that pyproject.toml names, in .venv-oldest
 # make lint    ruff and mypy
 # make doc     the documentation with its executed gallery, in doc/_build/html; warnings are errors
@@ -13,7 +14,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 DOC_STAMP := .venv/.installed-doc
 
-.PHONY: demo test test-oldest lint doc clean
+.PHONY: demo test coverage test-oldest lint doc clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -27,6 +28,11 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
+
+# Examples run in processes of their own, which are not measured.
+coverage: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --cov --cov-branch --cov-report=term --cov-fail-under=95 \
+		--ignore=tests/test_examples.py
 
 # Some gigabytes on Linux: the oldest torch is to be had with CUDA only, unless PIP_INDEX_URL says
 # where its build for the CPU is.

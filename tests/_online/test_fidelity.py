@@ -71,3 +71,21 @@ def test_the_interval_holds_what_all_removals_give():
 def test_two_removals_have_no_interval(effects):
     predicted, measured = (values[:, :2] for values in effects)
     assert np.isnan(jackknife_interval(slope, predicted, measured)).all()
+
+
+def test_two_removals_have_a_score_and_three_an_interval():
+    effects = np.array([[1.0, 3.0, 4.0], [2.0, 1.0, 5.0]])
+    assert fidelity_score(effects[:, :2], effects[:, :2]) == pytest.approx(1)
+    assert np.isfinite(jackknife_interval(lambda a, b: b.mean(), effects, effects)).all()
+
+
+def test_no_query_has_no_score():
+    assert np.isnan(fidelity_score(np.empty((0, 4)), np.empty((0, 4))))
+
+
+def test_the_interval_holds_nine_times_in_ten_by_default(effects):
+    def mean(predicted, measured):
+        return measured.mean()
+
+    expected = jackknife_interval(mean, *effects, level=0.9)
+    assert jackknife_interval(mean, *effects) == expected
