@@ -17,6 +17,7 @@ from sklearn_synset._offline._distillation import Distilled
 from sklearn_synset._offline._probes import Probes
 from sklearn_synset._online._group_assignment import GroupCentres
 from sklearn_synset._online._leave_out import LeaveOut
+from sklearn_synset._online._missing_curvature import MissingCurvature
 from sklearn_synset._online._online_stage import OnlineStage
 from sklearn_synset._online._removal import Retraining
 from sklearn_synset._row_source import RowSource
@@ -30,8 +31,8 @@ from sklearn_synset._warm_start import FormerFit, made_with
 _STATE_CLASSES: dict[str, type] = {
     each.__name__: each
     for each in (
-        *(Distilled, FormerFit, GroupCentres, LeaveOut, OnlineStage, Probes, Retraining, Synset),
-        TrainingRows,
+        *(Distilled, FormerFit, GroupCentres, LeaveOut, MissingCurvature, OnlineStage, Probes),
+        *(Retraining, Synset, TrainingRows),
     )
 }
 _SCALER_ATTRIBUTES = ("mean_", "var_", "scale_", "n_samples_seen_", "n_features_in_")

@@ -14,6 +14,7 @@ from sklearn_synset._offline._probes import Probes
 from sklearn_synset._online._attribution_matrix import effects_by_network
 from sklearn_synset._online._datamodel import datamodel_weights, random_halves
 from sklearn_synset._online._leave_out import LeaveOut, leave_one_out
+from sklearn_synset._online._missing_curvature import missing_curvature
 from sklearn_synset._online._objective import Objective
 from sklearn_synset._online._objective_evaluation import evaluate_objective
 from sklearn_synset._online._own_group import own_group_objectives
@@ -209,7 +210,8 @@ def run_online_stage(
         Draws the halves; on the CPU.
 
     rows : TrainingRows, default=None
-        Training rows to keep for what single rows do.
+        Training rows to keep for what single rows do; in regression they also tell what curvature
+        the synset lacks.
 
     Returns
     -------
@@ -220,7 +222,7 @@ def run_online_stage(
         kept = leave_one_out(synset)
     else:
         kept = random_halves(n_halves, synset.n_groups, generator).to(synset.weight)
-    retrainings = [leave_out.plan(model, synset) for model in models]
+    retrainings = [_plan(model, synset, leave_out, rows) for model in models]
     displacements = leave_out.displacements_by_network(
         models, synset, kept, retrainings, "Leaving out"
     )
@@ -228,3 +230,15 @@ def run_online_stage(
     return OnlineStage(
         models, synset, leave_out, retrainings, kept, displacements, is_datamodel, rows
     )
+
+
+def _plan(
+    model: FunctionalModel, synset: Synset, leave_out: LeaveOut, rows: TrainingRows | None
+) -> Retraining:
+    """Plan a retraining, with the curvature put back that the synset lacks."""
+    retraining = leave_out.plan(model, synset)
+    if rows is None:
+        return retraining
+    generator = torch.Generator().manual_seed(leave_out.seed)
+    missing = missing_curvature(model, synset, rows.X, retraining.rewind, generator)
+    return retraining.with_missing(missing)

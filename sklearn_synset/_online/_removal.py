@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 import torch
@@ -11,12 +11,14 @@ from torch.func import grad, vmap
 from sklearn_synset._functional_model import FunctionalModel
 from sklearn_synset._online._curvature import largest_curvature
 from sklearn_synset._online._minibatches import minibatches, n_minibatches
+from sklearn_synset._online._missing_curvature import MissingCurvature
 from sklearn_synset._online._rewinding import rewound
 from sklearn_synset._synset import Synset, row_loss
 
 MOMENTUM = 0.9
 # Nesterov descent with this momentum is stable up to 1.36 over the largest curvature.
 _STEP_OVER_CURVATURE = 0.7
+_MISSING_STEP = 0.5  # together they stay below the limit
 _N_HALVINGS = 40
 _SMALLEST_CURVATURE = 1e-6  # where every row is fitted, there is none to speak of
 _ROUNDING_UNITS = 10
@@ -43,6 +45,9 @@ class Retraining:
 
     seed : int, default=0
         Of the order in which a large synset's rows are seen, the same for all networks.
+
+    missing : MissingCurvature, default=None
+        Pulls each network towards the one that nothing is left out for.
     """
 
     rewind: float
@@ -50,6 +55,15 @@ class Retraining:
     step_size: float
     damping: float = 0.0
     seed: int = 0
+    missing: MissingCurvature | None = field(default=None, compare=False)
+
+    def with_missing(self, missing: MissingCurvature | None) -> "Retraining":
+        """Return the plan with a curvature put back, in shorter steps if it asks for them."""
+        if missing is None:
+            return self
+        factor = max(1.0, self.step_size * float(missing.curvature.max()) / _MISSING_STEP)
+        n_steps = math.ceil(self.n_steps * factor)
+        return replace(self, n_steps=n_steps, step_size=self.step_size / factor, missing=missing)
 
 
 def mean_loss(
@@ -108,7 +122,8 @@ def removal_path(
         What it is trained on.
 
     kept : Tensor of shape (R, K)
-        For each of R networks, 1 for the groups that it is trained on.
+        For each of R networks, 1 for the groups that it is trained on. If curvature is put back,
+        the first is the one that the others are pulled towards.
 
     retraining : Retraining
         From where, how long and how fast.
@@ -129,7 +144,10 @@ def removal_path(
     velocity = torch.zeros_like(theta)
     for rows in islice(minibatches(synset, retraining.seed), retraining.n_steps):
         ahead = theta + MOMENTUM * velocity
-        velocity = MOMENTUM * velocity - retraining.step_size * gradient(rows, ahead)
+        downhill = gradient(rows, ahead)
+        if retraining.missing is not None:
+            downhill = downhill + retraining.missing.times(ahead - ahead[:1])
+        velocity = MOMENTUM * velocity - retraining.step_size * downhill
         theta = theta + velocity
         yield theta
 
