@@ -66,3 +66,13 @@ def test_without_two_probes_nothing_is_chosen(problem):
     start, distilled = problem[1], other_groups(problem[1])
     one = Probes(problem[2].kept[:1], [problem[2].theta[0][:1]], [{}])
     assert choose(problem, [start, distilled], one) is distilled
+
+
+def test_two_probes_are_enough_to_choose_by(problem):
+    start, failed = problem[1], other_groups(problem[1])
+    two = Probes(problem[2].kept[:2], [problem[2].theta[0][:2]], [{}])
+    assert choose(problem, [start, failed], two) is start
+
+
+def test_without_a_distillation_the_starting_rows_are_taken(problem):
+    assert choose(problem, [problem[1]]) is problem[1]

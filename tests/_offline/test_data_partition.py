@@ -95,6 +95,20 @@ def test_shares_are_proportional_by_largest_remainder(sizes, total, shares):
     assert _proportional_shares(np.array(sizes), total).tolist() == shares
 
 
+def test_the_class_that_is_least_below_its_quota_gives_way():
+    # Quotas are 2.67, 2.33 and 0.33 three times: rounded down, but at least 1, they are one too
+    # many, and the second class is least below its quota of those that have one to give.
+    assert _proportional_shares(np.array([8, 7, 1, 1, 1]), 6).tolist() == [2, 1, 1, 1, 1]
+
+
+def test_the_largest_remainder_is_served_not_the_largest_class():
+    assert _proportional_shares(np.array([5, 3, 2, 7]), 6).tolist() == [2, 1, 1, 2]
+
+
+def test_a_number_of_groups_is_whole():
+    assert [type(auto_n_groups(n_rows, 2)) for n_rows in (5, 7, 401)] == [int] * 3
+
+
 def test_impossible_numbers_of_groups_are_refused():
     X, y = np.zeros((3, 1)), np.array([0, 1, 2])
     with pytest.raises(ValueError, match="fewer rows than groups: 3 rows, n_groups=4"):

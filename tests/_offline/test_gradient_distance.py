@@ -50,3 +50,15 @@ def test_zero_gradients_give_a_finite_distance_and_derivative(name):
     distance = DISTANCES[name](synset, torch.zeros(3, 2))
     (derivative,) = torch.autograd.grad(distance, synset)
     assert distance.isfinite() and derivative.isfinite().all()
+
+
+def test_the_squared_error_does_not_depend_on_the_unit(gradients):
+    other = gradients.roll(1, 0)
+    expected = squared_error(other, gradients)
+    for scale in (1e-3, 1e3):
+        torch.testing.assert_close(squared_error(scale * other, scale * gradients), expected)
+
+
+def test_of_gradients_that_vanish_the_error_itself_is_the_distance():
+    synset = torch.tensor([[1.0, 0.0], [0.0, 2.0]], dtype=torch.float64)
+    assert float(squared_error(synset, torch.zeros_like(synset))) == pytest.approx(5 + 5)
