@@ -1,4 +1,4 @@
-"""How well a row is known: by the trained network, and early in training without its own group."""
+"""How well a row is known: by the trained network, and by ones trained again without its like."""
 
 from dataclasses import replace
 
@@ -6,16 +6,18 @@ import numpy as np
 import torch
 
 from sklearn_synset._functional_model import FunctionalModel
-from sklearn_synset._online._leave_out import LeaveOut, with_shorter_steps
-from sklearn_synset._online._objective import Objective
+from sklearn_synset._online._leave_out import LeaveOut, leave_one_out, with_shorter_steps
+from sklearn_synset._online._objective import Objective, margin
 from sklearn_synset._online._objective_evaluation import evaluate_objective
 from sklearn_synset._online._removal import Retraining, removal_path
+from sklearn_synset._online._rows_left_out import nearest_in_group
 from sklearn_synset._row_source import Rows
-from sklearn_synset._synset import Synset
+from sklearn_synset._synset import Synset, one_hot_targets
 
 _REWIND = 0.95  # little is left of what the trained weights know by heart
-_SHARE_OF_STEPS = 0.25  # what is learnt later is learnt by heart
+_SHARE_OF_STEPS = 0.5  # what is learnt later is learnt by heart
 _FIRST_STEP, _N_CHECKPOINTS = 3, 8
+_N_FOLDS = 8
 
 
 def own_group_objectives(
@@ -27,7 +29,7 @@ def own_group_objectives(
     own_group: torch.Tensor,
     objective: Objective,
 ) -> torch.Tensor:
-    r"""Return each row's objective, mean over the trained network and two that train again.
+    r"""Return each row's objective, mean over the trained network and one that trains again.
 
     Parameters
     ----------
@@ -38,7 +40,7 @@ def own_group_objectives(
         What it is trained on again.
 
     leave_out : LeaveOut
-        How; its `rewind` is not used. A callable solver has no path: the ends take its place.
+        How; its `rewind` is not used. A callable solver has no path: the end takes its place.
 
     X : Tensor or RowSource of shape (q, d...)
         Rows.
@@ -55,43 +57,85 @@ def own_group_objectives(
     Returns
     -------
     objectives : Tensor of shape (q,)
-        :math:`\frac{1}{3} \left( o_i(\theta_T) + \frac{1}{|P|} \sum_{t \in P} \left(
-        o_i(\theta^{(t)}_S) + o_i(\theta^{(t)}_{S \setminus S_k}) \right) \right)` with k the row's
-        own group, and paths from weights that 0.95 of the outputs are taken away from. P are steps
-        spread evenly in their logarithm over the first quarter of the retraining.
+        :math:`\frac{1}{2} \left( o_i(\theta_T) + \frac{1}{|P|} \sum_{t \in P}
+        o_i(\theta^{(t)}_{S \setminus F_i}) \right)`, where the fold :math:`F_i` holds the synset
+        row that is nearest in the row's own group, and a path starts from weights that 0.95 of the
+        outputs are taken away from. P are steps spread evenly in their logarithm over the first
+        half of the retraining. Margins are averaged as probabilities: the log-odds of their mean.
 
     Notes
     -----
-    A row with a wrong label is learnt late, and from itself and its like alone. The sum over the
-    path on the whole synset is an area under the margin [1]_; the path without the own group tells
-    rows that hold each other up; the trained network is the best judge of rows that it does not
-    know by heart.
+    The folds part every group's rows as evenly as they can, eight in all, whatever the number of
+    groups. A row with a wrong label is learnt late, and from itself and its like alone. The mean
+    over the path is an area under the margin [1]_ of networks that have not seen what stands for
+    the row; the trained network is the best judge of rows that it does not know by heart. As
+    probabilities, no network outvotes the others by being surer of everything.
 
     References
     ----------
     .. [1] Pleiss, Zhang, Elenberg, Weinberger, "Identifying mislabeled data using the area under
        the margin ranking", NeurIPS 2020, section 3.
     """
-    groups, position = own_group.unique(return_inverse=True)
-    kept = synset.group_size.new_ones(len(groups) + 1, synset.n_groups)
-    kept[torch.arange(len(groups)), groups] = 0  # the last network is trained on everything
+    size, mean = leave_out.batch_size, _Mean(len(X), y.device, is_log_odds=objective is margin)
+    folds = _in_folds(synset, leave_out.seed)
+    nearest = nearest_in_group(X, one_hot_targets(model, y), own_group, synset)
+    rows_of_fold = [
+        (folds.group[nearest] == fold).nonzero()[:, 0] for fold in range(folds.n_groups)
+    ]
     everyone = torch.arange(len(X), device=y.device)
-    rows_of_network = [everyone[position == column] for column in range(len(groups))] + [everyone]
-    size = leave_out.batch_size
-    total = evaluate_objective(model, model.theta, X, y, objective, size)
-    retraining = _early_retraining(model, synset, leave_out)
-    for networks in torch.arange(len(kept)).split(leave_out.n_networks(model, synset)):
-        checkpoints = _checkpoints(model, synset, leave_out, kept[networks], retraining)
+    mean.add(everyone, evaluate_objective(model, model.theta, X, y, objective, size), 0.5)
+    retraining = _early_retraining(model, folds, leave_out)
+    kept = leave_one_out(folds)
+    for networks in torch.arange(len(kept)).split(leave_out.n_networks(model, folds)):
+        checkpoints = _checkpoints(model, folds, leave_out, kept[networks], retraining)
         for thetas in checkpoints:
-            for network, theta in zip(networks.tolist(), thetas, strict=True):
-                for rows in rows_of_network[network].split(size):
-                    values = evaluate_objective(model, theta, X[rows], y[rows], objective, size)
-                    total[rows] += values / len(checkpoints)
-    return total / 3
+            for fold, theta in zip(networks.tolist(), thetas, strict=True):
+                for rows in rows_of_fold[fold].split(size):
+                    if len(rows):
+                        values = evaluate_objective(model, theta, X[rows], y[rows], objective, size)
+                        mean.add(rows, values, 0.5 / len(checkpoints))
+    return mean.value.to(model.dtype)
+
+
+class _Mean:
+    """Mean (q,) of rows' objectives over networks; of log-odds, those of the mean probability."""
+
+    def __init__(self, n_rows: int, device: torch.device, *, is_log_odds: bool) -> None:
+        # Not in float32: the probability of a label is 1 for most rows there.
+        self._total = torch.zeros(n_rows, dtype=torch.float64, device=device)
+        self._against = torch.zeros_like(self._total) if is_log_odds else None
+
+    def add(self, rows: torch.Tensor, values: torch.Tensor, weight: float) -> None:
+        """Add some rows' objectives under one network."""
+        values = values.double()
+        if self._against is not None:
+            self._against[rows] += weight * torch.sigmoid(-values)
+            values = torch.sigmoid(values)
+        self._total[rows] += weight * values
+
+    @property
+    def value(self) -> torch.Tensor:
+        """What was added, put together."""
+        if self._against is None:
+            return self._total
+        least = torch.finfo(torch.float64).tiny
+        return self._total.clamp(min=least).log() - self._against.clamp(min=least).log()
+
+
+def _in_folds(synset: Synset, seed: int) -> Synset:
+    """Deal the rows of each group in turn out to folds, in random order within a group."""
+    generator = torch.Generator().manual_seed(seed)
+    n_rows, device = len(synset.weight), synset.group.device
+    shuffled = torch.randperm(n_rows, generator=generator).to(device)
+    order = shuffled[synset.group[shuffled].argsort(stable=True)]
+    fold = torch.empty_like(synset.group)
+    fold[order] = torch.arange(n_rows, device=device) % min(_N_FOLDS, n_rows)
+    weight = synset.weight.new_zeros(int(fold.max()) + 1).index_add(0, fold, synset.weight)
+    return replace(synset, group=fold, group_size=weight)
 
 
 def _early_retraining(model: FunctionalModel, synset: Synset, leave_out: LeaveOut) -> Retraining:
-    """Plan the first quarter of a retraining from weights that are rewound far."""
+    """Plan the first half of a retraining from weights that are rewound far."""
     if callable(leave_out.solver):
         return leave_out.plan(model, synset)
     whole = replace(leave_out, rewind=_REWIND).plan(model, synset)

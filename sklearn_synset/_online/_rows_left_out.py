@@ -46,6 +46,41 @@ def representatives(
     return nearest
 
 
+def nearest_in_group(
+    X: Rows, targets: torch.Tensor, own_group: torch.Tensor, synset: Synset
+) -> torch.Tensor:
+    """Find the synset row next to any row, in the group that it falls in.
+
+    Parameters
+    ----------
+    X : Tensor or RowSource of shape (q, d...)
+        Rows.
+
+    targets : Tensor of shape (q, C)
+        Their targets.
+
+    own_group : Tensor of shape (q,)
+        Their groups.
+
+    synset : Synset
+        What stands for training rows.
+
+    Returns
+    -------
+    nearest : Tensor of shape (q,)
+        Index of a synset row. The targets weigh as much as all features together, by their spread
+        over the group's synset rows: each row's answer is the same whatever the others are.
+    """
+    nearest = torch.empty_like(own_group)
+    for k in own_group.unique().tolist():
+        candidates = (synset.group == k).nonzero()[:, 0]
+        scale = target_scale(synset.X[candidates], synset.y[candidates])
+        own = torch.cat([synset.X[candidates].flatten(1), scale * synset.y[candidates]], dim=1)
+        for some in (own_group == k).nonzero()[:, 0].split(at_once(X)):
+            nearest[some] = candidates[_nearest(X[some], scale * targets[some], own)]
+    return nearest
+
+
 def _nearest(features: torch.Tensor, targets: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
     """Return which of some rows (m, d + C) is next to each of others, (b, d...) and (b, C)."""
     rows = torch.cat([features.flatten(1), targets], dim=1)
