@@ -619,7 +619,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         return self
 
     def score_samples(self, X, y=None):
-        """Score rows by how well the network does on them without their own group.
+        """Score rows by how well the network does on them without what stands for them.
 
         Parameters
         ----------
@@ -632,16 +632,18 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         Returns
         -------
         scores : ndarray of shape (n_queries,)
-            Mean objective of each row over the trained network, one that has just begun to train
-            again, and one that does so without the row's own group (the group of the fitted
-            partition with the nearest centre, among those with its class). Low is suspicious.
-            Where the objective is the prediction, minus the loss takes its place.
+            Mean objective of each row over the trained network (two thirds) and one that trains
+            again without the nearest synset row of the row's own group (the group of the fitted
+            partition with the nearest centre, among those with its class). Margins are averaged as
+            probabilities: the log-odds of their mean. Low is suspicious. Where the objective is
+            the prediction, minus the loss takes its place.
 
         Notes
         -----
-        Networks are trained again on the synset, from weights that 0.95 of the outputs are taken
-        away from, and asked along the first quarter of the retraining. A row with a wrong label is
-        learnt late, and from itself and its like alone; the trained network may know it by heart.
+        Eight networks are trained again, each without an eighth of every group's synset rows, from
+        weights that 0.95 of the outputs are taken away from, and asked along the first half of the
+        retraining. A row with a wrong label is learnt late, and from itself and its like alone; the
+        trained network may know it by heart.
         """
         X, target = self._check_queries(X, y)
         model = self._online.models[0]

@@ -18,6 +18,7 @@ _REWIND = 0.95  # little is left of what the trained weights know by heart
 _SHARE_OF_STEPS = 0.5  # what is learnt later is learnt by heart
 _FIRST_STEP, _N_CHECKPOINTS = 3, 8
 _N_FOLDS = 8
+_SHARE_OF_TRAINED = 2 / 3  # it has seen all rows, not a quarter of them
 
 
 def own_group_objectives(
@@ -57,8 +58,8 @@ def own_group_objectives(
     Returns
     -------
     objectives : Tensor of shape (q,)
-        :math:`\frac{1}{2} \left( o_i(\theta_T) + \frac{1}{|P|} \sum_{t \in P}
-        o_i(\theta^{(t)}_{S \setminus F_i}) \right)`, where the fold :math:`F_i` holds the synset
+        :math:`\frac{2}{3} o_i(\theta_T) + \frac{1}{3 |P|} \sum_{t \in P}
+        o_i(\theta^{(t)}_{S \setminus F_i})`, where the fold :math:`F_i` holds the synset
         row that is nearest in the row's own group, and a path starts from weights that 0.95 of the
         outputs are taken away from. P are steps spread evenly in their logarithm over the first
         half of the retraining. Margins are averaged as probabilities: the log-odds of their mean.
@@ -83,7 +84,9 @@ def own_group_objectives(
         (folds.group[nearest] == fold).nonzero()[:, 0] for fold in range(folds.n_groups)
     ]
     everyone = torch.arange(len(X), device=y.device)
-    mean.add(everyone, evaluate_objective(model, model.theta, X, y, objective, size), 0.5)
+    mean.add(
+        everyone, evaluate_objective(model, model.theta, X, y, objective, size), _SHARE_OF_TRAINED
+    )
     retraining = _early_retraining(model, folds, leave_out)
     kept = leave_one_out(folds)
     for networks in torch.arange(len(kept)).split(leave_out.n_networks(model, folds)):
@@ -93,7 +96,7 @@ def own_group_objectives(
                 for rows in rows_of_fold[fold].split(size):
                     if len(rows):
                         values = evaluate_objective(model, theta, X[rows], y[rows], objective, size)
-                        mean.add(rows, values, 0.5 / len(checkpoints))
+                        mean.add(rows, values, (1 - _SHARE_OF_TRAINED) / len(checkpoints))
     return mean.value.to(model.dtype)
 
 

@@ -6,8 +6,9 @@ import torch
 
 from sklearn_synset._online._leave_out import LeaveOut
 from sklearn_synset._online._objective import margin
-from sklearn_synset._online._own_group import own_group_objectives
+from sklearn_synset._online._own_group import _in_folds, _Mean, own_group_objectives
 from sklearn_synset._online._rewinding import rewound
+from sklearn_synset._online._rows_left_out import nearest_in_group
 from sklearn_synset._synset import Synset
 from tests.problems import classification_model, mlp, train
 from tests.reference import nesterov_by_loop, training_objective
@@ -43,9 +44,22 @@ def objectives(problem, group=None, leave_out=LEAVE_OUT, rows=slice(None)):
     )
 
 
-def test_objectives_are_the_mean_of_three_networks_trained_by_a_plain_loop(problem):
-    model, synset, y, group = problem
-    n_steps = round(0.25 * replace(LEAVE_OUT, rewind=0.95).plan(model, synset).n_steps)
+def log_odds(margins_and_shares):
+    """Return the log-odds of the mean probability of labels."""
+    p = sum(share * torch.sigmoid(values) for values, share in margins_and_shares)
+    return torch.logit(p)
+
+
+def folds_of(problem):
+    """Return the fold of each row of the synset, which stands for itself."""
+    folds = _in_folds(problem[1], LEAVE_OUT.seed)
+    return folds.group
+
+
+def test_objectives_are_of_the_mean_probability_of_networks_trained_by_a_plain_loop(problem):
+    model, synset, y, _ = problem
+    fold = folds_of(problem)
+    n_steps = round(0.5 * replace(LEAVE_OUT, rewind=0.95).plan(model, synset).n_steps)
     steps = sorted(set(np.geomspace(3, n_steps, 8).round().astype(int).tolist()))
     assert len(steps) > 3
 
@@ -57,13 +71,32 @@ def test_objectives_are_the_mean_of_three_networks_trained_by_a_plain_loop(probl
 
         start = rewound(model, 0.95)
         path = [nesterov_by_loop(gradient, start, n, 0.1) for n in steps]
-        return torch.stack([margin(model(theta, synset.X), y) for theta in path]).mean(0)
+        return torch.stack([margin(model(theta, synset.X), y) for theta in path])
 
-    everything = margins_early(torch.ones(12, dtype=bool))
-    without_own = torch.stack([margins_early(group != k) for k in range(4)])[group, range(12)]
-    expected = (margin(model(model.theta, synset.X), y) + everything + without_own) / 3
-    torch.testing.assert_close(objectives(problem), expected)
-    assert (everything - without_own).abs().min() > 1e-3
+    early = torch.stack([margins_early(fold != k) for k in range(int(fold.max()) + 1)])
+    without = early[fold, :, range(12)].T
+    trained = margin(model(model.theta, synset.X), y)
+    parts = [(trained, 2 / 3), *((values, 1 / (3 * len(steps))) for values in without)]
+    torch.testing.assert_close(objectives(problem), log_odds(parts))
+    assert (without[-1] - margins_early(fold >= 0)[-1]).abs().min() > 1e-4
+
+
+def test_folds_part_every_group_evenly():
+    group = torch.tensor([0] * 16 + [1] * 8 + [2] * 4 + [3] * 2)
+    zeros = torch.zeros(30, 1)
+    synset = Synset(zeros, zeros, torch.arange(30.0), group, torch.ones(4))
+    folds = _in_folds(synset, 0)
+    counts = torch.stack([folds.group[group == k].bincount(minlength=8) for k in range(4)])
+    assert (counts.max(1).values - counts.min(1).values <= 1).all()
+    assert float(folds.group_size.sum()) == float(synset.weight.sum())
+    assert folds.n_groups == 8
+
+
+def test_a_score_stays_finite_where_a_network_is_sure():
+    mean = _Mean(2, torch.device("cpu"), is_log_odds=True)
+    mean.add(torch.arange(2), torch.tensor([80.0, -1e5]), 1.0)
+    assert mean.value[0] == pytest.approx(80.0)
+    assert mean.value[1] < -700 and mean.value.isfinite().all()
 
 
 def test_a_row_is_scored_alike_whatever_the_others_and_the_batches(problem):
@@ -75,20 +108,25 @@ def test_a_row_is_scored_alike_whatever_the_others_and_the_batches(problem):
     )
 
 
-def test_only_the_own_group_is_left_out(problem):
-    group = problem[3].clone()
-    before = objectives(problem)
-    group[5] = (group[5] + 1) % 4
-    changed = (objectives(problem, group) - before).abs() > 1e-9
-    assert changed.tolist() == [row == 5 for row in range(12)]
+def test_what_is_left_out_is_next_to_the_row_in_its_own_group(problem):
+    _, synset, _, group = problem
+    other = (group + 1) % 4
+    nearest = nearest_in_group(synset.X, synset.y, other, synset)
+    assert (group[nearest] == other).all()
+    assert (nearest_in_group(synset.X, synset.y, group, synset) == torch.arange(12)).all()
+    fold = folds_of(problem)
+    before, after = objectives(problem), objectives(problem, other)
+    same = fold[nearest] == fold
+    torch.testing.assert_close(after[same], before[same])
+    assert ((after - before).abs() > 1e-9).tolist() == (~same).tolist()
 
 
 def test_a_solver_of_ones_own_gives_the_ends(problem):
-    model, synset, y, group = problem
+    model, synset, y, _ = problem
 
     def halve(model, synset, kept, retraining):
         return -0.5 * model.theta * (1 - kept).sum(1, keepdim=True)
 
     scores = objectives(problem, leave_out=replace(LEAVE_OUT, solver=halve))
     ends = [margin(model(share * model.theta, synset.X), y) for share in (1.0, 0.5)]
-    torch.testing.assert_close(scores, (2 * ends[0] + ends[1]) / 3)
+    torch.testing.assert_close(scores, log_odds([(ends[0], 2 / 3), (ends[1], 1 / 3)]))
