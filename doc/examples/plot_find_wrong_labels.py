@@ -59,7 +59,7 @@ print(f"{learnt[is_wrong].mean():.0%} of the wrong ones")
 
 # %%
 # ``score_samples`` also asks networks that have only begun to train again, one of them without the
-# synset row that stands for it: how sure are they by the *other* data? The lowest scores come first.
+# synset row that stands for it: how sure are they by the *other* data? The lowest scores are first.
 
 MislabelDisplay.from_estimator(attributor, X, y, image_shape=image_shape)
 plt.show()
