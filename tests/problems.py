@@ -56,11 +56,12 @@ def classification_model(n_rows, weight_decay=0.0, module=None):
     return model, torch.as_tensor(X), targets
 
 
-def regression_model(n_rows, weight_decay=0.0, n_targets=2):
+def regression_model(n_rows, weight_decay=0.0, n_targets=2, module=None):
     """Return a network, rows (n, 4) and targets (n, 2), float64."""
     rng = np.random.RandomState(2)
     X, y = rng.normal(size=(n_rows, N_FEATURES)), rng.normal(size=(n_rows, n_targets))
-    model = functional(mlp(n_outputs=n_targets), X, y, None, weight_decay)
+    module = mlp(n_outputs=n_targets) if module is None else module
+    model = functional(module, X, y, None, weight_decay)
     return model, torch.as_tensor(X), torch.as_tensor(y)
 
 
