@@ -58,8 +58,8 @@ print(f"learnt: {learnt[~is_wrong].mean():.0%} of the right labels,", end=" ")
 print(f"{learnt[is_wrong].mean():.0%} of the wrong ones")
 
 # %%
-# ``score_samples`` also asks networks that have only begun to train again, one of them without the
-# synset row that stands for it: how sure are they by the *other* data? The lowest scores are first.
+# ``score_samples`` also asks a network that has only begun to train again, without the synset row
+# that stands for the row: how sure is it by the *other* data? The lowest scores come first.
 
 MislabelDisplay.from_estimator(attributor, X, y, image_shape=image_shape)
 plt.show()

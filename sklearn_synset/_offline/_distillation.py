@@ -14,7 +14,7 @@ from sklearn_synset._offline._gradient_distance import DISTANCES, Distance, squa
 from sklearn_synset._offline._prediction_norm import prediction_norm
 from sklearn_synset._offline._reversed_gradient_matching import Matching, row_bounds
 from sklearn_synset._online._removal import Retraining
-from sklearn_synset._online._rewinding import rewound
+from sklearn_synset._online._rewinding import on_the_way
 from sklearn_synset._synset import Synset
 
 _AUTO_STEPS, _FULL_STEPS_ROWS = 800, 500
@@ -197,11 +197,10 @@ def _norm(
     if distance != "prediction":
         function = DISTANCES[distance] if isinstance(distance, str) else distance
         return Norm(lambda gradients: gradients, _scalar(function))
-    start, end = rewound(model, retraining.rewind), model.theta
     # Directions that retraining has no time to follow are damped by one over that time.
     time = _MOMENTUM_GAIN * retraining.n_steps * retraining.step_size
     damping = model.weight_decay + retraining.damping + 1 / time
-    norm = prediction_norm(model, [start, (start + end) / 2, end], rows.X, damping, generator)
+    norm = prediction_norm(model, on_the_way(model, retraining.rewind), rows.X, damping, generator)
     return Norm(norm.whiten, squared_error)
 
 

@@ -5,6 +5,8 @@ from torch.func import vjp, vmap
 
 from sklearn_synset._functional_model import FunctionalModel
 
+_ROWS_AT_ONCE = 512
+
 
 def gauss_newton_products(
     model: FunctionalModel,
@@ -65,3 +67,17 @@ def gauss_newton_products(
         return pull_back(shares * tangent)[0]
 
     return vmap(product, chunk_size=8)(directions)
+
+
+def gauss_newton_products_in_batches(
+    model: FunctionalModel,
+    theta: torch.Tensor,
+    X: torch.Tensor,
+    directions: torch.Tensor,
+    share: torch.Tensor,
+) -> torch.Tensor:
+    """Multiply as `gauss_newton_products` does, a few rows at a time."""
+    total = torch.zeros_like(directions)
+    for rows, part in zip(X.split(_ROWS_AT_ONCE), share.split(_ROWS_AT_ONCE), strict=True):
+        total += gauss_newton_products(model, theta, rows, directions, part)
+    return total

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 import torch
 
 from sklearn_synset._functional_model import FunctionalModel
-from sklearn_synset._online._gauss_newton import gauss_newton_products
+from sklearn_synset._online._gauss_newton import gauss_newton_products_in_batches
 from sklearn_synset._online._leading_curvature import leading_curvature
 
 _RANK = 256
 _OVERSAMPLING = 16
 _EXACT_UP_TO = 1024
-_ROWS_AT_ONCE = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +79,8 @@ def inverse_curvature(
     D = model.n_parameters
 
     def multiply(columns):
-        return _products(model, X, weight, columns.T).T
+        products = gauss_newton_products_in_batches(model, model.theta, X, columns.T, weight)
+        return (products / weight.sum()).T
 
     if D <= _EXACT_UP_TO:
         matrix = multiply(torch.eye(D, dtype=model.dtype, device=model.device))
@@ -91,13 +91,3 @@ def inverse_curvature(
     sketch = multiply(torch.linalg.qr(multiply(probes))[0])
     curvature, directions = leading_curvature(multiply, sketch, _RANK)
     return InverseCurvature(directions, curvature, float(curvature[-1]))
-
-
-def _products(
-    model: FunctionalModel, X: torch.Tensor, weight: torch.Tensor, directions: torch.Tensor
-) -> torch.Tensor:
-    """Multiply directions (r, D) by the curvature, a few rows at a time."""
-    total = torch.zeros_like(directions)
-    for rows, weights in zip(X.split(_ROWS_AT_ONCE), weight.split(_ROWS_AT_ONCE), strict=True):
-        total += gauss_newton_products(model, model.theta, rows, directions, weights)
-    return total / weight.sum()

@@ -1,13 +1,14 @@
 """Curvature that a synset lacks in regression, measured on the training rows and put back."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
 from sklearn_synset._functional_model import FunctionalModel
-from sklearn_synset._online._gauss_newton import gauss_newton_products
+from sklearn_synset._online._gauss_newton import gauss_newton_products_in_batches
 from sklearn_synset._online._leading_curvature import leading_curvature
-from sklearn_synset._online._rewinding import rewound
+from sklearn_synset._online._rewinding import on_the_way
 from sklearn_synset._row_source import Rows
 from sklearn_synset._synset import Synset
 
@@ -59,7 +60,7 @@ def missing_curvature(
         Training rows, of which at most 2,000 random ones are used.
 
     rewind : float
-        As of `rewound`.
+        As of `on_the_way`.
 
     generator : torch.Generator
         On the CPU.
@@ -83,23 +84,19 @@ def missing_curvature(
         return None
     chosen = torch.randperm(len(X), generator=generator)[:_N_ROWS]
     rows = X[chosen.sort().values.to(X.device)]
-    start, end = rewound(model, rewind), model.theta
-    thetas = [start, (start + end) / 2, end] if rewind else [end]
     n_probes = min(_RANK + _OVERSAMPLING, model.n_parameters)
     shape = (model.n_parameters, n_probes)
     probes = torch.randn(shape, generator=generator, dtype=model.dtype).to(model.device)
 
-    def of_rows(columns: torch.Tensor) -> torch.Tensor:
-        products = [gauss_newton_products(model, theta, rows, columns.T) for theta in thetas]
-        return torch.stack(products).mean(0).T
-
-    def of_synset(columns: torch.Tensor) -> torch.Tensor:
-        share = synset.weight / synset.n_rows
+    def multiply(X: torch.Tensor, weight: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
         products = [
-            gauss_newton_products(model, theta, synset.X, columns.T, share) for theta in thetas
+            gauss_newton_products_in_batches(model, theta, X, columns.T, weight)
+            for theta in on_the_way(model, rewind)
         ]
         return torch.stack(products).mean(0).T
 
+    of_rows = partial(multiply, rows, rows.new_full((len(rows),), 1 / len(rows), dtype=model.dtype))
+    of_synset = partial(multiply, synset.X, synset.weight / synset.n_rows)
     largest, basis = leading_curvature(of_rows, of_rows(probes), min(_RANK, n_probes))
     difference = torch.diag(largest) - basis.T @ of_synset(basis)
     curvature, rotation = torch.linalg.eigh((difference + difference.T) / 2)

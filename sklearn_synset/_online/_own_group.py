@@ -131,9 +131,9 @@ def _in_folds(synset: Synset, seed: int) -> Synset:
     n_rows, device = len(synset.weight), synset.group.device
     shuffled = torch.randperm(n_rows, generator=generator).to(device)
     order = shuffled[synset.group[shuffled].argsort(stable=True)]
-    fold = torch.empty_like(synset.group)
-    fold[order] = torch.arange(n_rows, device=device) % min(_N_FOLDS, n_rows)
-    weight = synset.weight.new_zeros(int(fold.max()) + 1).index_add(0, fold, synset.weight)
+    n_folds, fold = min(_N_FOLDS, n_rows), torch.empty_like(synset.group)
+    fold[order] = torch.arange(n_rows, device=device) % n_folds
+    weight = synset.weight.new_zeros(n_folds).index_add(0, fold, synset.weight)
     return replace(synset, group=fold, group_size=weight)
 
 

@@ -12,7 +12,7 @@ from sklearn_synset._functional_model import FunctionalModel
 from sklearn_synset._online._curvature import largest_curvature
 from sklearn_synset._online._minibatches import minibatches, n_minibatches
 from sklearn_synset._online._missing_curvature import MissingCurvature
-from sklearn_synset._online._rewinding import rewound
+from sklearn_synset._online._rewinding import on_the_way, rewound
 from sklearn_synset._synset import Synset, row_loss
 
 MOMENTUM = 0.9
@@ -284,9 +284,7 @@ def _curvature_on_the_way(
     generator: torch.Generator,
 ) -> float:
     """Largest curvature at the rewound weights, at the trained ones, and half-way."""
-    start, end = rewound(model, rewind), model.theta
-    points = [start, (start + end) / 2, end] if rewind else [end]
-    found = [largest_curvature(loss, point, generator) for point in points]
+    found = [largest_curvature(loss, point, generator) for point in on_the_way(model, rewind)]
     return max(
         [_SMALLEST_CURVATURE] + [curvature for curvature in found if math.isfinite(curvature)]
     )

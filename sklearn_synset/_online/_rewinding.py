@@ -77,6 +77,12 @@ def rewound(model: FunctionalModel, rewind: float) -> torch.Tensor:
     return model.theta * scale
 
 
+def on_the_way(model: FunctionalModel, rewind: float) -> list[torch.Tensor]:
+    """Return the rewound weights, those half-way and the trained ones; these alone if all agree."""
+    start, end = rewound(model, rewind), model.theta
+    return [start, (start + end) / 2, end] if rewind else [end]
+
+
 def _shrunk_layers(model: FunctionalModel) -> set[str]:
     """Names of the layers with weights, but for those right in front of a normalisation."""
     layers = list(dict.fromkeys(name.rpartition(".")[0] for name in model.names))

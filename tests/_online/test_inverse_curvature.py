@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from sklearn_synset._online import _inverse_curvature
+from sklearn_synset._online import _gauss_newton, _inverse_curvature
 from sklearn_synset._online._inverse_curvature import inverse_curvature
 from tests.problems import classification_model, mlp, regression_model
 from tests.reference import gauss_newton_matrix
@@ -34,7 +34,7 @@ def test_rows_at_once_do_not_change_the_curvature(monkeypatch):
     weight = torch.ones(8, dtype=X.dtype)
     gradients = torch.randn(3, model.n_parameters, generator=generator(), dtype=X.dtype)
     expected = inverse_curvature(model, X, weight, generator()).solve(gradients, 0.1)
-    monkeypatch.setattr(_inverse_curvature, "_ROWS_AT_ONCE", 3)
+    monkeypatch.setattr(_gauss_newton, "_ROWS_AT_ONCE", 3)
     actual = inverse_curvature(model, X, weight, generator()).solve(gradients, 0.1)
     torch.testing.assert_close(actual, expected)
 
