@@ -517,7 +517,9 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         level : {"groups", "samples"}, default="groups"
             What the columns are. "samples": the training rows, in the order of `fit`. Each group's
             attribution is shared out among its rows by their own first-order effects along the
-            retraining, and the rows' add up to the group's. Costs a pass over the training rows,
+            retraining, and the rows' add up to the group's. Where the trained weights are a minimum
+            of the training loss, as those of a convex model are, rows keep their effects, and only
+            what these lack of the group's is shared out. Costs a pass over the training rows,
             which the attributor keeps; `most_influential_rows` bounds the memory of the answer.
 
         return_std : bool, default=False

@@ -151,10 +151,10 @@ def removal_curves(task, data, scores, seed):
     return {name: [full, *curve] for name, curve in curves.items()}
 
 
-def run_case(name, rate, kind, n_seeds, params, with_curves):
+def run_case(name, rate, kind, seeds, params, with_curves):
     """Print a case's lines; return the ROC-AUC of each method."""
     task, found, times, curves = TASKS[name], [], [], []
-    for seed in range(n_seeds):
+    for seed in seeds:
         X, y_true, X_test, y_test = task.load(seed=seed)
         y = flip_labels(y_true, rate, kind, seed)
         net = seeded_fit(task.net(), X, y, seed)
@@ -185,6 +185,7 @@ def main():
     everything = ["cancer", "digits", "fashion10000", "table20000"]
     parser.add_argument("tasks", nargs="*", default=everything)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--curves", action="store_true", help="retrain without the lowest rows")
     parser.add_argument("--set", action="append", default=[], metavar="PARAM=VALUE")
     parser.add_argument("--rates", type=float, nargs="+", default=RATES)
@@ -195,8 +196,9 @@ def main():
     if args.curves:
         print("curves: " + " ".join(f"{share:7.0%}" for share in (0, *DROPPED)))
     distances = []
+    seeds = range(args.first_seed, args.first_seed + args.seeds)
     for name, rate, kind in product(args.tasks, args.rates, args.kinds):
-        areas = run_case(name, rate, kind, args.seeds, params, args.curves)
+        areas = run_case(name, rate, kind, seeds, params, args.curves)
         distances.append(areas[0] - areas[1:].max())
     print(
         f"ours over the best other: {sum(d > 0 for d in distances)} of {len(distances)} cases; "

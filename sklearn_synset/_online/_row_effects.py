@@ -43,6 +43,11 @@ class GradientPath:
     share: torch.Tensor
     damping: float
 
+    @property
+    def is_a_minimum(self) -> bool:
+        """Whether the trained weights are a minimum, and gradients are taken there alone."""
+        return self.damping == 0
+
     def gradients(
         self, model: FunctionalModel, X: torch.Tensor, targets: torch.Tensor
     ) -> torch.Tensor:
@@ -223,8 +228,8 @@ class RowEffects:
         Returns
         -------
         effects : Tensor of shape (q, n)
-            Objective with all rows minus objective without the row; positive when it helps. Up to
-            a common factor in the objective's unit.
+            Objective with all rows minus objective without the row; positive when it helps. In the
+            objective's unit where the trained weights are a minimum, else up to a common factor.
         """
         directions = self.query_directions(X, y, objective)
         effects = self.model.theta.new_empty(len(X), self.n_rows)

@@ -7,7 +7,7 @@ import torch
 
 from sklearn_synset._online._objective import Objective
 from sklearn_synset._online._online_stage import OnlineStage, encoded_labels
-from sklearn_synset._online._refinement import share_out
+from sklearn_synset._online._refinement import share_out, share_out_remainder
 from sklearn_synset._online._standard_error import check_several_networks, standard_error
 from sklearn_synset._row_source import RowSource, row_slices
 from sklearn_synset._torch_interop import as_array
@@ -56,11 +56,15 @@ def sample_attributions(
             as_array(of_network.effects(queries[block], labels[block], objective))
             for of_network in effects_of_rows
         ]
+        sharing = [
+            share_out_remainder if of_network.path.is_a_minimum else share_out
+            for of_network in effects_of_rows
+        ]
         for part in row_slices(block.stop - block.start, max(1, _SHARES_AT_ONCE // len(codes))):
             which = slice(block.start + part.start, block.start + part.stop)
             shares = [
-                share_out(score[which], effect[part], codes)
-                for score, effect in zip(scores, effects, strict=True)
+                share(score[which], effect[part], codes)
+                for share, score, effect in zip(sharing, scores, effects, strict=True)
             ]
             yield which, np.stack(shares)
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.optimize import brentq
 
-from sklearn_synset._online._refinement import share_out
+from sklearn_synset._online._refinement import share_out, share_out_remainder
 
 CODES = np.array([0, 2, 1, 0, 2, 2, 1, 0, 2, 0])
 MEMBERSHIP = np.eye(3)[CODES]
@@ -46,18 +46,23 @@ def test_shares_equal_those_whose_tilt_is_searched_for(seed):
 finite = st.floats(-1e6, 1e6, allow_subnormal=False)
 
 
-@given(arrays(np.float64, (2, 3), elements=finite), arrays(np.float64, (2, 10), elements=finite))
+@pytest.mark.parametrize("share", [share_out, share_out_remainder])
+@given(
+    scores=arrays(np.float64, (2, 3), elements=finite),
+    effects=arrays(np.float64, (2, 10), elements=finite),
+)
 @settings(deadline=None, max_examples=200)
-def test_shares_are_finite_and_add_up_to_the_groups_score(scores, effects):
-    shares = share_out(scores, effects, CODES)
+def test_shares_are_finite_and_add_up_to_the_groups_score(share, scores, effects):
+    shares = share(scores, effects, CODES)
     assert np.isfinite(shares).all()
     scale = np.abs(scores).max() + np.abs(shares).max()
     np.testing.assert_allclose(shares @ MEMBERSHIP, scores, rtol=0, atol=1e-13 * scale)
 
 
-def test_effects_that_already_add_up_stay_as_they_are():
+@pytest.mark.parametrize("share", [share_out, share_out_remainder])
+def test_effects_that_already_add_up_stay_as_they_are(share):
     _, effects = problem()
-    np.testing.assert_allclose(share_out(effects @ MEMBERSHIP, effects, CODES), effects)
+    np.testing.assert_allclose(share(effects @ MEMBERSHIP, effects, CODES), effects)
 
 
 @pytest.mark.parametrize("factor", [1e-30, 3.0, 1e30])
@@ -94,10 +99,11 @@ def test_effects_that_cancel_do_not_blow_up(score):
     assert np.abs(share_out(scores, effects, CODES)).max() < 4
 
 
-def test_where_no_row_has_an_effect_shares_are_equal():
+@pytest.mark.parametrize("share", [share_out, share_out_remainder])
+def test_where_no_row_has_an_effect_shares_are_equal(share):
     scores, effects = problem()
     expected = (scores / MEMBERSHIP.sum(0))[:, CODES]
-    np.testing.assert_allclose(share_out(scores, 0 * effects, CODES), expected)
+    np.testing.assert_allclose(share(scores, 0 * effects, CODES), expected)
 
 
 def test_effects_against_the_scores_still_order_the_rows():
@@ -109,17 +115,53 @@ def test_effects_against_the_scores_still_order_the_rows():
     assert np.ptp(shares[:, first], axis=1).min() > 0
 
 
-def test_permuting_rows_or_queries_permutes_the_shares():
+@pytest.mark.parametrize("share", [share_out, share_out_remainder])
+def test_permuting_rows_or_queries_permutes_the_shares(share):
     scores, effects = problem()
-    expected = share_out(scores, effects, CODES)
+    expected = share(scores, effects, CODES)
     rows, queries = np.random.RandomState(0).permutation(len(CODES)), [2, 0, 3, 1]
-    actual = share_out(scores[queries], effects[queries][:, rows], CODES[rows])
+    actual = share(scores[queries], effects[queries][:, rows], CODES[rows])
     np.testing.assert_allclose(actual, expected[queries][:, rows])
 
 
-def test_the_arguments_stay_as_they_were():
+@pytest.mark.parametrize("seed", range(3))
+def test_a_remainder_goes_to_the_rows_of_its_direction_by_their_squared_effects(seed):
+    scores, effects = problem(seed)
+    shares = share_out_remainder(scores, effects, CODES)
+    for query in range(len(scores)):
+        for group in range(3):
+            own, change = effects[query, group == CODES], (shares - effects)[query, group == CODES]
+            remainder = scores[query, group] - own.sum()
+            claims = np.where(own * remainder > 0, own, 0) ** 2
+            if not claims.any():
+                claims = np.ones_like(claims)
+            expected = remainder * claims / claims.sum()
+            np.testing.assert_allclose(change, expected, rtol=0, atol=0.02 * abs(remainder))
+
+
+def test_a_remainder_that_no_row_acts_in_the_direction_of_is_shared_equally():
+    effects = np.array([[-1.0, -2.0, -3.0, 1.0]])
+    shares = share_out_remainder(np.array([[0.0, 1.0]]), effects, np.array([0, 0, 0, 1]))
+    np.testing.assert_allclose(shares, [[1.0, 0.0, -1.0, 1.0]], atol=1e-12)
+
+
+def test_a_remainder_and_its_rows_have_one_unit():
+    scores, effects = problem()
+    expected = share_out_remainder(scores, effects, CODES)
+    shares = share_out_remainder(7 * scores, 7 * effects, CODES)
+    np.testing.assert_allclose(shares, 7 * expected)
+
+
+def test_effects_far_above_all_scores_are_no_measure_of_size():
+    scores, effects = problem()
+    shares = share_out_remainder(scores, 1e9 * effects, CODES)
+    assert np.abs(shares).max() < 30 * np.abs(scores).max()
+
+
+@pytest.mark.parametrize("share", [share_out, share_out_remainder])
+def test_the_arguments_stay_as_they_were(share):
     scores, effects = problem()
     copies = scores.copy(), effects.copy()
-    share_out(scores, effects, CODES)
+    share(scores, effects, CODES)
     np.testing.assert_array_equal(scores, copies[0])
     np.testing.assert_array_equal(effects, copies[1])
