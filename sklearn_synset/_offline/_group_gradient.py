@@ -15,6 +15,7 @@ def group_gradients(
     targets: torch.Tensor,
     rows_by_group: list[torch.Tensor],
     batch_size: int,
+    share: torch.Tensor | None = None,
 ) -> torch.Tensor:
     r"""Return each group's part of the gradient of the mean training loss.
 
@@ -38,6 +39,9 @@ def group_gradients(
     batch_size : int
         Most rows to evaluate at once; bounds the memory, not the result.
 
+    share : Tensor of shape (n,), default=None
+        Weight of each row's loss; 1 / n if None.
+
     Returns
     -------
     gradients : Tensor of shape (K, D)
@@ -49,9 +53,10 @@ def group_gradients(
     for k, rows in enumerate(rows_by_group):
         for batch in rows.split(batch_size):
             with torch.enable_grad():
-                loss = row_loss(model, model(point, X[batch]), targets[batch]).sum()
+                loss = row_loss(model, model(point, X[batch]), targets[batch])
+                loss = loss.sum() if share is None else (share[batch] * loss).sum()
             gradients[k] += torch.autograd.grad(loss, point)[0]
-    return gradients.div_(len(X))
+    return gradients.div_(len(X)) if share is None else gradients
 
 
 def padded_layout(synset: Synset) -> tuple[torch.Tensor, torch.Tensor]:

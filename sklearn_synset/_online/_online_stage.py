@@ -14,7 +14,7 @@ from sklearn_synset._offline._probes import Probes
 from sklearn_synset._online._attribution_matrix import effects_by_network
 from sklearn_synset._online._datamodel import datamodel_weights, random_halves
 from sklearn_synset._online._leave_out import LeaveOut, leave_one_out
-from sklearn_synset._online._missing_curvature import missing_curvature
+from sklearn_synset._online._measured_remainder import measured_remainder
 from sklearn_synset._online._objective import Objective
 from sklearn_synset._online._objective_evaluation import evaluate_objective
 from sklearn_synset._online._own_group import own_group_objectives
@@ -100,13 +100,16 @@ class OnlineStage:
         """
         n_removed = np.bincount(group[removed], minlength=self.synset.n_groups)
         size = as_array(self.synset.group_size)
+        synset, plans = self.synset, self.retrainings
         if np.isin(n_removed / size, (0, 1)).all():
-            synset, kept = self.synset, torch.as_tensor(n_removed == 0)[None]
+            kept = torch.as_tensor(n_removed == 0)[None]
         else:
-            synset = in_two_groups(self.synset, representative, group, removed)
+            share = torch.as_tensor(n_removed / size).to(synset.weight)
+            plans = [plan.regrouped(torch.stack([1 - share, share])) for plan in plans]
+            synset = in_two_groups(synset, representative, group, removed)
             kept = torch.tensor([[True, False]])
         kept = kept.to(synset.weight)
-        return self.leave_out.displacements_by_network(self.models, synset, kept, self.retrainings)
+        return self.leave_out.displacements_by_network(self.models, synset, kept, plans)
 
     def own_group_objectives(
         self, X: np.ndarray, target: np.ndarray, own_group: np.ndarray, objective: Objective
@@ -210,8 +213,8 @@ def run_online_stage(
         Draws the halves; on the CPU.
 
     rows : TrainingRows, default=None
-        Training rows to keep for what single rows do; in regression they also tell what curvature
-        the synset lacks.
+        Training rows to keep for what single rows do; they also tell what the synset lacks, see
+        `measured_remainder`.
 
     Returns
     -------
@@ -235,10 +238,10 @@ def run_online_stage(
 def _plan(
     model: FunctionalModel, synset: Synset, leave_out: LeaveOut, rows: TrainingRows | None
 ) -> Retraining:
-    """Plan a retraining, with the curvature put back that the synset lacks."""
+    """Plan a retraining, with what the synset lacks of the training rows where that can be told."""
     retraining = leave_out.plan(model, synset)
     if rows is None:
         return retraining
     generator = torch.Generator().manual_seed(leave_out.seed)
-    missing = missing_curvature(model, synset, rows.X, retraining.rewind, generator)
-    return retraining.with_missing(missing)
+    remainder = measured_remainder(model, synset, rows, retraining, generator)
+    return retraining.with_remainder(remainder)

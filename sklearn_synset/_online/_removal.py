@@ -11,14 +11,14 @@ from torch.func import grad, vmap
 from sklearn_synset._functional_model import FunctionalModel
 from sklearn_synset._online._curvature import largest_curvature
 from sklearn_synset._online._minibatches import minibatches, n_minibatches
-from sklearn_synset._online._missing_curvature import MissingCurvature
+from sklearn_synset._online._path_remainder import PathRemainder
 from sklearn_synset._online._rewinding import on_the_way, rewound
 from sklearn_synset._synset import Synset, row_loss
 
 MOMENTUM = 0.9
 # Nesterov descent with this momentum is stable up to 1.36 over the largest curvature.
 _STEP_OVER_CURVATURE = 0.7
-_MISSING_STEP = 0.5  # together they stay below the limit
+_REMAINDER_STEP = 0.5  # together they stay below the limit
 _N_HALVINGS = 40
 _SMALLEST_CURVATURE = 1e-6  # where every row is fitted, there is none to speak of
 _ROUNDING_UNITS = 10
@@ -46,8 +46,8 @@ class Retraining:
     seed : int, default=0
         Of the order in which a large synset's rows are seen, the same for all networks.
 
-    missing : MissingCurvature, default=None
-        Pulls each network towards the one that nothing is left out for.
+    remainder : PathRemainder, default=None
+        What the training rows' gradients have on the path and the synset's have not.
     """
 
     rewind: float
@@ -55,15 +55,25 @@ class Retraining:
     step_size: float
     damping: float = 0.0
     seed: int = 0
-    missing: MissingCurvature | None = field(default=None, compare=False)
+    remainder: PathRemainder | None = field(default=None, compare=False)
 
-    def with_missing(self, missing: MissingCurvature | None) -> "Retraining":
-        """Return the plan with a curvature put back, in shorter steps if it asks for them."""
-        if missing is None:
+    def with_remainder(self, remainder: PathRemainder | None) -> "Retraining":
+        """Return the plan with a remainder, in shorter steps if its curvature asks for them."""
+        if remainder is None:
             return self
-        factor = max(1.0, self.step_size * float(missing.curvature.max()) / _MISSING_STEP)
-        n_steps = math.ceil(self.n_steps * factor)
-        return replace(self, n_steps=n_steps, step_size=self.step_size / factor, missing=missing)
+        factor = max(1.0, self.step_size * remainder.largest_curvature / _REMAINDER_STEP)
+        return replace(
+            self,
+            n_steps=math.ceil(self.n_steps * factor),
+            step_size=self.step_size / factor,
+            remainder=remainder.slower(factor),
+        )
+
+    def regrouped(self, shares: torch.Tensor) -> "Retraining":
+        """Return the plan for other groups, made of shares (G, K) of these."""
+        if self.remainder is None:
+            return self
+        return replace(self, remainder=self.remainder.regrouped(shares))
 
 
 def mean_loss(
@@ -122,8 +132,8 @@ def removal_path(
         What it is trained on.
 
     kept : Tensor of shape (R, K)
-        For each of R networks, 1 for the groups that it is trained on. If curvature is put back,
-        the first is the one that the others are pulled towards.
+        For each of R networks, 1 for the groups that it is trained on. If there is a remainder,
+        the first has all groups: around its path the others' gradients are corrected.
 
     retraining : Retraining
         From where, how long and how fast.
@@ -142,11 +152,14 @@ def removal_path(
 
     theta = rewound(model, retraining.rewind).expand(len(kept), -1).clone()
     velocity = torch.zeros_like(theta)
-    for rows in islice(minibatches(synset, retraining.seed), retraining.n_steps):
+    remainder = None
+    if retraining.remainder is not None:
+        remainder = retraining.remainder.of_networks(kept, synset.group_size)
+    for step, rows in enumerate(islice(minibatches(synset, retraining.seed), retraining.n_steps)):
         ahead = theta + MOMENTUM * velocity
         downhill = gradient(rows, ahead)
-        if retraining.missing is not None:
-            downhill = downhill + retraining.missing.times(ahead - ahead[:1])
+        if remainder is not None:
+            downhill = downhill + remainder.at(step, ahead - ahead[:1])
         velocity = MOMENTUM * velocity - retraining.step_size * downhill
         theta = theta + velocity
         yield theta
