@@ -1,6 +1,8 @@
 """Measure on the training rows what a synset's gradients lack, along the path with all groups."""
 
+from collections.abc import Callable
 from functools import partial
+from itertools import islice
 
 import torch
 
@@ -14,7 +16,7 @@ from sklearn_synset._online._gauss_newton import (
 )
 from sklearn_synset._online._leading_curvature import leading_curvature
 from sklearn_synset._online._path_remainder import PathRemainder
-from sklearn_synset._online._removal import Retraining, removal_path
+from sklearn_synset._online._removal import MOMENTUM, Retraining, removal_path
 from sklearn_synset._online._rewinding import is_single_layer, on_the_way, rewound
 from sklearn_synset._synset import Synset
 
@@ -22,6 +24,7 @@ _N_STEPS = 6
 _MAX_NUMBERS = 2**25
 _RANK = 64
 _RANK_OF_A_LAYER = 256  # a layer has as many curved directions as inputs times classes
+_MAX_MOVES = 256
 _OWN_RANK = 8
 _OVERSAMPLING = 8
 _N_ROWS = 2000
@@ -32,6 +35,7 @@ def measured_remainder(
     synset: Synset,
     rows: TrainingRows,
     retraining: Retraining,
+    moves: Callable[[], torch.Tensor],
     generator: torch.Generator,
 ) -> PathRemainder | None:
     r"""Return what the synset's gradients and curvature lack of the training rows'.
@@ -49,6 +53,10 @@ def measured_remainder(
 
     retraining : Retraining
         How the network is trained again.
+
+    moves : callable
+        Returns displacements (R, D) of the networks that are asked for, without a remainder;
+        curvature is measured in up to 256 of these directions, too.
 
     generator : torch.Generator
         On the CPU.
@@ -79,7 +87,8 @@ def measured_remainder(
         [rows.gradients(model, point) - _synset_gradients(model, synset, point) for point in points]
     )
     sample = sample_of_rows(rows, _N_ROWS, generator)
-    directions = _curved_directions(model, sample, retraining.rewind, generator)
+    curved = _curved_directions(model, sample, retraining.rewind, generator)
+    directions = _orthonormal(torch.cat([moves()[:_MAX_MOVES], curved]))
     totals, vectors, values = [], [], []
     for point in points:
         lacking = _blocks(model, sample, point, directions)
@@ -101,19 +110,19 @@ def measured_remainder(
 def _points_on_the_path(
     model: FunctionalModel, synset: Synset, retraining: Retraining, n_points: int
 ) -> tuple[torch.Tensor, list[torch.Tensor]]:
-    """Return steps (T,) of the path with all groups, and the weights at which they differentiate.
-
-    A step differentiates ahead of where it starts, next to where it ends.
-    """
+    """Return steps (T,) of the path with all groups, and the weights that they differentiate at."""
     last = retraining.n_steps - 1
     spread = [round(max(last, 0) ** (part / (n_points - 1))) for part in range(1, n_points)]
     steps = sorted({0, *(step for step in spread if step <= last)})
     everything = torch.ones_like(synset.group_size)[None]
-    points = {0: rewound(model, retraining.rewind)}
-    for step, theta in enumerate(removal_path(model, synset, everything, retraining)):
-        if step and step in steps:
-            points[step] = theta[0].clone()
-    return torch.tensor(steps), [points[step] for step in steps]
+    theta = rewound(model, retraining.rewind)
+    points = [theta]
+    path = removal_path(model, synset, everything, retraining)
+    for step, (reached,) in enumerate(islice(path, last), 1):
+        theta, velocity = reached.clone(), reached - theta
+        if step in steps:
+            points.append(theta + MOMENTUM * velocity)
+    return torch.tensor(steps), points
 
 
 def _synset_gradients(model: FunctionalModel, synset: Synset, theta: torch.Tensor) -> torch.Tensor:
@@ -141,8 +150,17 @@ def _curved_directions(
         ]
         return torch.stack(products).mean(0).T
 
-    directions = leading_curvature(mean_product, mean_product(probes), min(rank, n_probes))[1]
+    directions = leading_curvature(
+        mean_product, mean_product(torch.linalg.qr(mean_product(probes))[0]), min(rank, n_probes)
+    )[1]
     return directions.T.contiguous()
+
+
+def _orthonormal(directions: torch.Tensor) -> torch.Tensor:
+    """Return an orthonormal basis (r, D) of the first directions (R, D), at most D of them."""
+    length = directions.norm(dim=1, keepdim=True)
+    directions = (directions / torch.where(length > 0, length, 1))[: directions.shape[1]]
+    return torch.linalg.qr(directions.T)[0].T.contiguous()
 
 
 def _blocks(

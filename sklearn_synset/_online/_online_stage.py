@@ -225,7 +225,7 @@ def run_online_stage(
         kept = leave_one_out(synset)
     else:
         kept = random_halves(n_halves, synset.n_groups, generator).to(synset.weight)
-    retrainings = [_plan(model, synset, leave_out, rows) for model in models]
+    retrainings = [_plan(model, synset, leave_out, kept, rows) for model in models]
     displacements = leave_out.displacements_by_network(
         models, synset, kept, retrainings, "Leaving out"
     )
@@ -236,12 +236,20 @@ def run_online_stage(
 
 
 def _plan(
-    model: FunctionalModel, synset: Synset, leave_out: LeaveOut, rows: TrainingRows | None
+    model: FunctionalModel,
+    synset: Synset,
+    leave_out: LeaveOut,
+    kept: torch.Tensor,
+    rows: TrainingRows | None,
 ) -> Retraining:
     """Plan a retraining, with what the synset lacks of the training rows where that can be told."""
     retraining = leave_out.plan(model, synset)
     if rows is None:
         return retraining
+
+    def moves() -> torch.Tensor:
+        return leave_out.displacements(model, synset, kept, retraining)
+
     generator = torch.Generator().manual_seed(leave_out.seed)
-    remainder = measured_remainder(model, synset, rows, retraining, generator)
+    remainder = measured_remainder(model, synset, rows, retraining, moves, generator)
     return retraining.with_remainder(remainder)
