@@ -1,6 +1,5 @@
 """Measure on the training rows what a synset's gradients lack, along the path with all groups."""
 
-from collections.abc import Callable
 from functools import partial
 from itertools import islice
 
@@ -9,7 +8,6 @@ import torch
 from sklearn_synset._functional_model import FunctionalModel
 from sklearn_synset._offline._anchors import TrainingRows
 from sklearn_synset._offline._group_gradient import group_gradients
-from sklearn_synset._offline._probes import sample_of_rows
 from sklearn_synset._online._gauss_newton import (
     gauss_newton_blocks,
     gauss_newton_products_in_batches,
@@ -27,17 +25,50 @@ _RANK_OF_A_LAYER = 256  # a layer has as many curved directions as inputs times 
 _MAX_MOVES = 256
 _OWN_RANK = 8
 _OVERSAMPLING = 8
-_N_ROWS = 2000
+
+
+def can_be_measured(model: FunctionalModel, synset: Synset) -> bool:
+    """Tell whether a remainder of first order is of use, and fits into 32 million numbers.
+
+    Parameters
+    ----------
+    model : FunctionalModel
+        The trained network.
+
+    synset : Synset
+        Its synset.
+
+    Returns
+    -------
+    can_be_measured : bool
+        False for classification by more than a single layer.
+
+    Notes
+    -----
+    With a squared loss, or outputs that are linear in the weights, curvature changes little
+    between the path with all groups and those without one, and what is measured on the former
+    holds on the latter. In deeper classifiers the curvature is that of few, badly fitted rows, and
+    falls as they are fitted: there gradient and curvature of the same synset rows cancel part of
+    each other's error.
+    """
+    is_steady = model.loss != "cross_entropy" or is_single_layer(model)
+    return is_steady and _affordable_steps(model, synset) >= 2
+
+
+def _affordable_steps(model: FunctionalModel, synset: Synset) -> int:
+    """At how many steps the gradients of all groups can be kept."""
+    return min(_N_STEPS, _MAX_NUMBERS // (synset.n_groups * model.n_parameters))
 
 
 def measured_remainder(
     model: FunctionalModel,
     synset: Synset,
     rows: TrainingRows,
+    sample: Synset,
     retraining: Retraining,
-    moves: Callable[[], torch.Tensor],
+    moves: torch.Tensor,
     generator: torch.Generator,
-) -> PathRemainder | None:
+) -> PathRemainder:
     r"""Return what the synset's gradients and curvature lack of the training rows'.
 
     Parameters
@@ -51,44 +82,32 @@ def measured_remainder(
     rows : TrainingRows
         The training rows.
 
+    sample : Synset
+        Some of them, whose curvature is measured.
+
     retraining : Retraining
         How the network is trained again.
 
-    moves : callable
-        Returns displacements (R, D) of the networks that are asked for, without a remainder;
-        curvature is measured in up to 256 of these directions, too.
+    moves : Tensor of shape (R, D)
+        Displacements of the networks that are asked for, without a remainder; curvature is
+        measured in up to 256 of these directions, too.
 
     generator : torch.Generator
         On the CPU.
 
     Returns
     -------
-    remainder : PathRemainder or None
+    remainder : PathRemainder
         At up to six steps of the path with all groups, evenly in their logarithm and as many as
-        32 million numbers for the gradients allow. Each costs a pass over all rows; curvature is
-        that of at most about 2,000 of them. None for classification by more than a single layer,
-        and where the numbers do not allow two steps.
-
-    Notes
-    -----
-    The mean of a cluster of rows bends the loss less than the rows do. With a squared loss, or
-    outputs that are linear in the weights, curvature changes little between the path with all
-    groups and those without one, and what is measured on the former holds on the latter. In
-    deeper classifiers the curvature is that of few, badly fitted rows, and falls as they are
-    fitted: there gradient and curvature of the same synset rows cancel part of each other's error.
+        `can_be_measured` allows. Each costs a pass over all rows.
     """
-    if model.loss == "cross_entropy" and not is_single_layer(model):
-        return None
-    n_steps = min(_N_STEPS, _MAX_NUMBERS // (synset.n_groups * model.n_parameters))
-    if n_steps < 2:
-        return None
+    n_steps = _affordable_steps(model, synset)
     steps, points = _points_on_the_path(model, synset, retraining, n_steps)
     gradient = torch.stack(
         [rows.gradients(model, point) - _synset_gradients(model, synset, point) for point in points]
     )
-    sample = sample_of_rows(rows, _N_ROWS, generator)
     curved = _curved_directions(model, sample, retraining.rewind, generator)
-    directions = _orthonormal(torch.cat([moves()[:_MAX_MOVES], curved]))
+    directions = _orthonormal(torch.cat([moves[:_MAX_MOVES], curved]))
     totals, vectors, values = [], [], []
     for point in points:
         lacking = _blocks(model, sample, point, directions)
@@ -136,7 +155,7 @@ def _synset_gradients(model: FunctionalModel, synset: Synset, theta: torch.Tenso
 def _curved_directions(
     model: FunctionalModel, sample: Synset, rewind: float, generator: torch.Generator
 ) -> torch.Tensor:
-    """Return the leading eigenvectors (r, D) of the rows' curvature, mean over the way."""
+    """Return the leading eigenvectors (r, D) of the rows' curvature, mean over the path's ends."""
     rank = _RANK_OF_A_LAYER if is_single_layer(model) else _RANK
     n_probes = min(rank + _OVERSAMPLING, model.n_parameters)
     shape = (model.n_parameters, n_probes)
@@ -145,9 +164,8 @@ def _curved_directions(
     share = sample.weight / sample.n_rows
 
     def mean_product(columns: torch.Tensor) -> torch.Tensor:
-        products = [
-            multiply(theta, sample.X, columns.T, share) for theta in on_the_way(model, rewind)
-        ]
+        ends = on_the_way(model, rewind)[::2]
+        products = [multiply(theta, sample.X, columns.T, share) for theta in ends]
         return torch.stack(products).mean(0).T
 
     directions = leading_curvature(

@@ -10,11 +10,11 @@ from sklearn_synset._functional_model import FunctionalModel
 from sklearn_synset._input_checks import finite
 from sklearn_synset._memory import in_smaller_chunks
 from sklearn_synset._offline._anchors import TrainingRows
-from sklearn_synset._offline._probes import Probes
+from sklearn_synset._offline._probes import Probes, sample_of_rows
 from sklearn_synset._online._attribution_matrix import effects_by_network
 from sklearn_synset._online._datamodel import datamodel_weights, random_halves
 from sklearn_synset._online._leave_out import LeaveOut, leave_one_out
-from sklearn_synset._online._measured_remainder import measured_remainder
+from sklearn_synset._online._measured_remainder import can_be_measured, measured_remainder
 from sklearn_synset._online._objective import Objective
 from sklearn_synset._online._objective_evaluation import evaluate_objective
 from sklearn_synset._online._own_group import own_group_objectives
@@ -24,6 +24,8 @@ from sklearn_synset._online._rows_left_out import in_two_groups
 from sklearn_synset._row_source import RowSource, in_batches
 from sklearn_synset._synset import Synset
 from sklearn_synset._torch_interop import as_array, as_tensor
+
+_MEASURED_ROWS = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,14 +244,14 @@ def _plan(
     kept: torch.Tensor,
     rows: TrainingRows | None,
 ) -> Retraining:
-    """Plan a retraining, with what the synset lacks of the training rows where that can be told."""
+    """Plan a retraining; as long as the rows take, and with what the synset lacks of them."""
     retraining = leave_out.plan(model, synset)
-    if rows is None:
+    if rows is None or not can_be_measured(model, synset):
         return retraining
-
-    def moves() -> torch.Tensor:
-        return leave_out.displacements(model, synset, kept, retraining)
-
     generator = torch.Generator().manual_seed(leave_out.seed)
-    remainder = measured_remainder(model, synset, rows, retraining, moves, generator)
+    sample = sample_of_rows(rows, _MEASURED_ROWS, generator)
+    if retraining.rewind:
+        retraining = retraining.as_long_as(leave_out.plan(model, sample), leave_out.n_steps)
+    moves = leave_out.displacements(model, synset, kept, retraining)
+    remainder = measured_remainder(model, synset, rows, sample, retraining, moves, generator)
     return retraining.with_remainder(remainder)

@@ -57,6 +57,11 @@ class Retraining:
     seed: int = 0
     remainder: PathRemainder | None = field(default=None, compare=False)
 
+    def as_long_as(self, other: "Retraining", max_steps: int) -> "Retraining":
+        """Return the plan with as many steps as take the other's time, up to a limit."""
+        n_steps = round(other.n_steps * other.step_size / self.step_size)
+        return replace(self, n_steps=min(max(n_steps, 1), max_steps))
+
     def with_remainder(self, remainder: PathRemainder | None) -> "Retraining":
         """Return the plan with a remainder, in shorter steps if its curvature asks for them."""
         if remainder is None:

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from sklearn_synset._offline._anchors import TrainingRows
+from sklearn_synset._offline._probes import sample_of_rows
 from sklearn_synset._online import _measured_remainder
-from sklearn_synset._online._measured_remainder import measured_remainder
+from sklearn_synset._online._measured_remainder import can_be_measured, measured_remainder
 from sklearn_synset._online._removal import Retraining, displacements
 from sklearn_synset._synset import Synset
 from tests.problems import classification_model, regression_model
@@ -51,10 +52,9 @@ def leave_one_out(synset):
 
 
 def measured(model, synset, rows, plan):
-    def moves():
-        return displacements(model, synset, leave_one_out(synset), plan)
-
-    return measured_remainder(model, synset, rows, plan, moves, seeded())
+    moves = displacements(model, synset, leave_one_out(synset), plan)
+    sample = sample_of_rows(rows, 1000, seeded())
+    return measured_remainder(model, synset, rows, sample, plan, moves, seeded())
 
 
 @pytest.mark.parametrize("rewind", [0.0, 0.5])
@@ -109,9 +109,11 @@ def test_directions_are_orthonormal_and_hold_the_moves():
 
 
 def test_only_where_curvature_stays_as_it_is():
-    model, X, targets = classification_model(12)  # of two layers
-    synset, plan = means(X, targets), Retraining(0.5, n_steps=2, step_size=0.1)
-    assert measured(model, synset, rows_of(X, targets), plan) is None
+    deep_classifier, X, targets = classification_model(12)
+    assert not can_be_measured(deep_classifier, means(X, targets))
+    for problem in (regression_model, softmax_regression):
+        model, X, targets = problem(12)
+        assert can_be_measured(model, means(X, targets))
 
 
 def test_as_many_steps_as_memory_allows(monkeypatch):
@@ -123,8 +125,9 @@ def test_as_many_steps_as_memory_allows(monkeypatch):
         found = measured(model, synset, rows_of(X, targets), plan)
         assert found.steps.tolist() == steps
         assert found.gradient.numel() <= allowed
+        assert can_be_measured(model, synset)
     monkeypatch.setattr(_measured_remainder, "_MAX_NUMBERS", 2 * numbers - 1)
-    assert measured(model, synset, rows_of(X, targets), plan) is None
+    assert not can_be_measured(model, synset)
 
 
 def test_the_same_seed_gives_the_same_bits():

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -109,3 +111,9 @@ def test_without_a_remainder_a_plan_stays_as_it_is():
     plan = Retraining(0.5, n_steps=10, step_size=0.1)
     assert plan.with_remainder(None) is plan
     assert plan.regrouped(torch.eye(K)) is plan
+
+
+@pytest.mark.parametrize(("max_steps", "expected"), [(200, 15), (12, 12)])
+def test_a_plan_as_long_as_another_takes_the_same_time(max_steps, expected):
+    plan, other = Retraining(0.5, 6, step_size=0.1), Retraining(0.5, 30, step_size=0.05)
+    assert plan.as_long_as(other, max_steps) == replace(plan, n_steps=expected)
