@@ -23,6 +23,7 @@ _WEIGHT_BYTES = 2**28
 _COPIES_OF_WEIGHTS = 8
 _NETWORKS_PER_BATCH = 16
 _N_SHORTER_STEPS = 10
+_LEFT_WITHOUT_A_CLASS = 0.7  # of the outputs that others are trained again from
 # Some seconds of one core: less is not worth starting a process for.
 _FLOPS_PER_JOB = 1e11
 _FEWEST_NETWORKS_PER_JOB = 8  # to which each job adds the network without a removal
@@ -77,6 +78,19 @@ class LeaveOut:
             damping=self.damping,
             generator=torch.Generator().manual_seed(self.seed),
         )
+
+    def without_a_class(
+        self, model: FunctionalModel, synset: Synset, retraining: Retraining
+    ) -> Retraining:
+        """Plan anew for a class of which nothing remains: from outputs that are smaller by 0.3.
+
+        The step is larger than that of a group whose like remain, and what the network knew of the
+        class takes longer to forget. A remainder along the nearer path is kept where there is one.
+        """
+        if self.rewind == 0 or retraining.remainder is not None:
+            return retraining
+        rewind = 1 - _LEFT_WITHOUT_A_CLASS * (1 - retraining.rewind)
+        return replace(self, rewind=rewind).plan(model, synset)
 
     def displacements(
         self, model: FunctionalModel, synset: Synset, kept: torch.Tensor, retraining: Retraining
@@ -237,6 +251,14 @@ def with_shorter_steps(
     raise FloatingPointError(
         "Retraining without a group diverges; lower step_size or raise damping."
     )
+
+
+def loses_a_class(model: FunctionalModel, synset: Synset, kept: torch.Tensor) -> bool:
+    """Tell whether a class has synset rows, but none in the groups that are kept, (K,)."""
+    if model.loss != "cross_entropy":
+        return False
+    label, is_kept = synset.y.argmax(1), kept[synset.group] > 0
+    return bool(set(label.tolist()) - set(label[is_kept].tolist()))
 
 
 def leave_one_out(synset: Synset) -> torch.Tensor:

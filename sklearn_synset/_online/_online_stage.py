@@ -13,7 +13,7 @@ from sklearn_synset._offline._anchors import TrainingRows
 from sklearn_synset._offline._probes import Probes, sample_of_rows
 from sklearn_synset._online._attribution_matrix import effects_by_network
 from sklearn_synset._online._datamodel import datamodel_weights, random_halves
-from sklearn_synset._online._leave_out import LeaveOut, leave_one_out
+from sklearn_synset._online._leave_out import LeaveOut, leave_one_out, loses_a_class
 from sklearn_synset._online._measured_remainder import can_be_measured, measured_remainder
 from sklearn_synset._online._objective import Objective
 from sklearn_synset._online._objective_evaluation import evaluate_objective
@@ -98,7 +98,8 @@ class OnlineStage:
         Returns
         -------
         displacements : list of Tensor of shape (1, D)
-            Of whole groups, what leaving these groups out of the synset gives.
+            Of whole groups, what leaving these groups out of the synset gives; from further back
+            if several are left out and with them a class.
         """
         n_removed = np.bincount(group[removed], minlength=self.synset.n_groups)
         size = as_array(self.synset.group_size)
@@ -111,6 +112,11 @@ class OnlineStage:
             synset = in_two_groups(synset, representative, group, removed)
             kept = torch.tensor([[True, False]])
         kept = kept.to(synset.weight)
+        if (n_removed > 0).sum() > 1 and loses_a_class(self.models[0], synset, kept[0]):
+            plans = [
+                self.leave_out.without_a_class(model, synset, plan)
+                for model, plan in zip(self.models, plans, strict=True)
+            ]
         return self.leave_out.displacements_by_network(self.models, synset, kept, plans)
 
     def own_group_objectives(

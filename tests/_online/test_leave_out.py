@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import sklearn_synset._online._leave_out as module
-from sklearn_synset._online._leave_out import LeaveOut, _n_jobs_of, leave_one_out
+from sklearn_synset._online._leave_out import LeaveOut, _n_jobs_of, leave_one_out, loses_a_class
 from sklearn_synset._synset import Synset
-from tests.problems import classification_model
+from tests.problems import classification_model, regression_model
 
 
 def leave_out(batch_size):
@@ -67,3 +67,26 @@ def test_the_number_of_jobs_at_once_does_not_change_what_they_are(monkeypatch):
     assert asked == [10, 10] * 2
     assert torch.equal(*found)
     torch.testing.assert_close(found[0], solve(how, model, synset, kept, plan))
+
+
+@pytest.mark.parametrize(
+    ("kept", "expected"),
+    [([1, 1, 1, 1], False), ([0, 1, 1, 1], False), ([0, 0, 1, 1], True), ([1, 1, 1, 0], True)],
+)
+def test_a_class_is_lost_with_the_last_group_that_has_rows_of_it(kept, expected):
+    model, X, targets = classification_model(6)
+    targets = torch.eye(3)[[0, 0, 0, 1, 1, 2]].to(X)
+    group = torch.tensor([0, 1, 1, 2, 2, 3])
+    synset = Synset(X, 0.8 * targets + 0.05, torch.ones(6).to(X), group, group.bincount().to(X))
+    assert loses_a_class(model, synset, torch.tensor(kept).to(X)) is expected
+    assert not loses_a_class(regression_model(6)[0], synset, torch.tensor(kept).to(X))
+
+
+@pytest.mark.parametrize(("rewind", "expected"), [(0.5, 0.65), (0.0, 0.0)])
+def test_without_a_class_networks_are_trained_from_further_back(rewind, expected):
+    model, X, targets = classification_model(6)
+    group = torch.tensor([0, 0, 1, 1, 2, 2])
+    synset = Synset(X, targets, torch.ones(6).to(X), group, group.bincount().to(X))
+    settings = LeaveOut("gradient_descent", rewind, 5, "auto", 0.0, batch_size=10, seed=0)
+    plan = settings.without_a_class(model, synset, settings.plan(model, synset))
+    assert plan.rewind == pytest.approx(expected)
