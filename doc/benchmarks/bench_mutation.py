@@ -67,7 +67,7 @@ def cover(files):
     CACHE.mkdir(parents=True, exist_ok=True)
     recorder, known = Recorder(), {}
     os.environ["COVERAGE_FILE"] = str(COVERAGE)
-    if files:
+    if files and SECONDS.exists():
         known = json.loads(SECONDS.read_text())
     append = ["--cov-append"] if files else ["--ignore=tests/test_examples.py"]
     options = ["--cov", "--cov-branch", "--cov-context=test", "--cov-report=", *append]

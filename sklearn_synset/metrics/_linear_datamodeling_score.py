@@ -70,7 +70,7 @@ def linear_datamodeling_score(outputs, scores, subsets, *, average="queries"):
     An interval, over queries:
 
     >>> values = linear_datamodeling_score(outputs, scores, subsets, average=None)
-    >>> bootstrap((values,), np.mean, rng=0).confidence_interval
+    >>> bootstrap((values,), np.mean).confidence_interval
     ConfidenceInterval(low=..., high=...)
     """
     scores = check_scores(scores)
