@@ -1,8 +1,14 @@
 """Checks of rows, labels and groups that scikit-learn's own do not make."""
 
+import threading
+
 import numpy as np
 from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_consistent_length
+
+# scikit-learn's checks replace the warning filters of the process for a moment; of two threads that
+# do, the later may set back what the earlier had replaced.
+CHECK_TURN = threading.RLock()
 
 
 def refuse_masked(array: object, name: str) -> None:

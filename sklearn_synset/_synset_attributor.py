@@ -15,6 +15,7 @@ from skorch import NeuralNet
 
 from sklearn_synset._dataset_rows import rows_of
 from sklearn_synset._input_checks import (
+    CHECK_TURN,
     check_groups,
     check_range,
     check_row_shape,
@@ -913,13 +914,14 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         X, y = rows_of(X, y)
         refuse_masked(X, "X")
-        X = validate_data(self, X, dtype=_FLOATS, allow_nd=True, reset=False)
-        check_row_shape(X, self._online.synset.X.shape[1:])
-        if y is None:
-            return X, self._online.predictions(X)
-        if drop_unseen:
-            X, y = rows_of_known_labels(X, y, self.classes_)
-        return X, encode_target(y, self.classes_, X, self._online.models[0].n_outputs)
+        with CHECK_TURN:
+            X = validate_data(self, X, dtype=_FLOATS, allow_nd=True, reset=False)
+            check_row_shape(X, self._online.synset.X.shape[1:])
+            if y is not None:
+                if drop_unseen:
+                    X, y = rows_of_known_labels(X, y, self.classes_)
+                return X, encode_target(y, self.classes_, X, self._online.models[0].n_outputs)
+        return X, self._online.predictions(X)
 
     def _probed_effects(self, X, y=None):
         """Return what `score` compares: effects (n_queries, n_probes), predicted and measured."""

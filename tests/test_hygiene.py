@@ -1,5 +1,6 @@
 """No call leaves a trace outside the attributor, also when it raises; threads do not meet."""
 
+import collections
 import copy
 import logging
 import os
@@ -7,6 +8,7 @@ import random
 import signal
 import sys
 import threading
+import time
 import warnings
 
 import numpy as np
@@ -271,6 +273,39 @@ def test_threads_that_query_one_attributor_get_what_one_thread_gets(fitted, kind
     assert not wrong
     after = process_state()
     assert not [name for name in after if after[name] != before[name]]
+
+
+def test_threads_replace_the_warning_filters_one_at_a_time(fitted, monkeypatch):
+    attributor = fitted[0]
+    X, y, _ = rows()
+    expected = attributor.attribute(X, y)
+    inside, together, wrong = collections.Counter(), [], []
+
+    class Slow(warnings.catch_warnings):
+        def __enter__(self):
+            inside[threading.get_ident()] += 1
+            together.append(sum(count > 0 for count in inside.values()))
+            time.sleep(0.002)
+            return super().__enter__()
+
+        def __exit__(self, *exception):
+            super().__exit__(*exception)
+            inside[threading.get_ident()] -= 1
+
+    def query():
+        try:
+            wrong.extend([] if np.array_equal(attributor.attribute(X, y), expected) else ["bits"])
+        except BaseException as error:
+            wrong.append(error)
+
+    monkeypatch.setattr(warnings, "catch_warnings", Slow)
+    threads = [threading.Thread(target=query) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert len(together) >= 8 and max(together) == 1
 
 
 class Attention(nn.Module):
