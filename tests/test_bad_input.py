@@ -2,10 +2,13 @@
 
 import re
 
+import numpy as np
 import pytest
+from sklearn.exceptions import NotFittedError
 
 import sklearn_synset._synset_attributor as module_of_the_estimator
-from tests.bad_inputs import PAGE, cases, fit, fitted, page
+from sklearn_synset import SynsetAttributor
+from tests.bad_inputs import PAGE, X, Y, cases, fit, fitted, page, spoilt
 
 pytestmark = [
     pytest.mark.filterwarnings(
@@ -45,3 +48,40 @@ def test_the_guard_against_work_works(monkeypatch):
 
 def test_the_page_tells_what_is_tried_here():
     assert PAGE.read_text() == page(), "write it anew: python -m tests.bad_inputs"
+
+
+QUERIES = ["transform", "attribute", "score_samples", "score"]
+WRONG_ROWS = {
+    "NaN": (spoilt(X, np.nan), "Input X contains NaN"),
+    "infinity": (spoilt(X, np.inf), "Input X contains infinity"),
+    "another width": (X[:, :3], "X has 3 features, but SynsetAttributor is expecting 4 features"),
+}
+WRONG_LABELS = {
+    "NaN": (spoilt(Y, np.nan), "Input y contains NaN"),
+    "infinity": (spoilt(Y, np.inf), "Input y contains infinity"),
+    "another length": (Y[1:], "inconsistent numbers of samples"),
+}
+
+
+@pytest.mark.parametrize("method", QUERIES)
+@pytest.mark.parametrize("what", WRONG_ROWS)
+def test_every_query_refuses_wrong_rows(method, what):
+    wrong, message = WRONG_ROWS[what]
+    with pytest.raises(ValueError, match=message):
+        getattr(fitted(), method)(wrong)
+
+
+@pytest.mark.parametrize("method", QUERIES[1:])
+@pytest.mark.parametrize("what", WRONG_LABELS)
+def test_every_query_refuses_wrong_labels(method, what):
+    wrong, message = WRONG_LABELS[what]
+    with pytest.raises(ValueError, match=message):
+        getattr(fitted(), method)(X, wrong)
+
+
+@pytest.mark.parametrize("method", [*QUERIES, "leave_out"])
+def test_nothing_works_before_fit(method):
+    with pytest.raises(NotFittedError, match="not fitted yet"):
+        getattr(SynsetAttributor(), method)(X)
+    with pytest.raises(NotFittedError, match="not fitted yet"):
+        SynsetAttributor().get_feature_names_out()

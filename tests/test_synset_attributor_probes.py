@@ -203,3 +203,24 @@ def test_bad_agreement_is_warned_of_with_its_number_and_interval(iris):
 
     with pytest.warns(ConvergenceWarning, match=r"correlation -?0\.\d\d, between -?\d\.\d\d and"):
         noisy.fit(*iris)
+
+
+def test_bad_agreement_is_warned_of_with_the_parameters_to_change(iris):
+    generator = torch.Generator().manual_seed(0)
+
+    def noise(model, synset, kept, retraining):
+        shape = len(kept), model.n_parameters
+        return torch.randn(shape, generator=generator, dtype=model.dtype)
+
+    params = FAST | {"n_probes": 12, "max_iter": 0}
+    linear = seeded(lambda: nn.Linear(4, 3).double())
+    with pytest.warns(ConvergenceWarning, match="synset_size or max_iter.*n_groups"):
+        SynsetAttributor(linear, solver=noise, **params).fit(*iris)
+
+
+def test_without_probes_there_is_neither_fidelity_nor_score(iris, module):
+    attributor = SynsetAttributor(module, n_probes=0, **FAST).fit(*iris)
+    assert np.isnan(attributor.fidelity_.rank_correlation)
+    assert np.isnan(attributor.fidelity_.slope)
+    assert len(attributor.fidelity_.groups) == 0
+    assert np.isnan(attributor.score(*iris))

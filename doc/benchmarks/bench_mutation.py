@@ -28,6 +28,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from pathlib import Path
 
 os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")  # threads do not survive a fork
@@ -49,6 +50,7 @@ COVERAGE, SECONDS, RESULTS = (
 )
 FOLDERS = ("sklearn_synset/_offline", "sklearn_synset/_online")
 PLAIN = ["-q", "-p", "no:cacheprovider", "-p", "no:faulthandler", "--rootdir", str(ROOT)]
+BROKEN = 77  # exit status of a fork that failed outside of a test
 SLOWEST = 60  # seconds; slower tests are not asked
 
 
@@ -154,8 +156,8 @@ class Hunt:
             ]
             start = time.time()
             passed, killer = self._ask(mutant, tests)
-            took = time.time() - start
-            _note(mutant, [*self.asked.get(mutant.key, ()), *passed], killer, len(tests), took)
+            took, before = time.time() - start, self.asked.get(mutant.key, ())
+            _note(mutant, [*before, *passed], killer, len(before) + len(tests), took)
         return True
 
     def pytest_runtest_logreport(self, report):
@@ -197,26 +199,13 @@ class Hunt:
         reading, writing = os.pipe()
         child = os.fork()
         if not child:
-            os.setsid()
-            null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, 1), os.dup2(null, 2)
-            os.close(reading)
-            Mutator.be(number)
-            items = [self._items[test] for test in tests]
-            for i, item in enumerate(items):
-                expected = self.tests.seconds.get(item.nodeid, 1)
-                if time.time() + expected > deadline:
-                    break
-                os.write(writing, b"?")
-                signal.signal(signal.SIGALRM, signal.SIG_DFL)
-                signal.alarm(int(20 + 10 * expected))
-                following = items[i + 1] if i + 1 < len(items) else None
-                item.ihook.pytest_runtest_protocol(item=item, nextitem=following)
-                signal.alarm(0)
-                os.write(writing, b"-" if self._failed else b"+")
-                if self._failed:
-                    break
-            os._exit(0)
+            try:
+                os.close(reading)
+                self._live(number, tests, deadline, writing)
+                os._exit(0)
+            except BaseException:
+                traceback.print_exc()
+            os._exit(BROKEN)
         os.close(writing)
         with os.fdopen(reading, "rb") as pipe:
             said = b""
@@ -227,6 +216,8 @@ class Hunt:
             os.killpg(child, signal.SIGKILL)  # workers that a test has started
         except ProcessLookupError:
             pass
+        if os.WIFEXITED(status) and os.WEXITSTATUS(status) == BROKEN:
+            raise RuntimeError(f"mutant {number} could not be tried; see above")
         n_passed = said.count(b"+")
         passed = tests[:n_passed]
         if said.endswith(b"-"):
@@ -235,6 +226,27 @@ class Hunt:
             late = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGALRM
             return passed, ("time: " if late else "crash: ") + tests[n_passed]
         return passed, None
+
+    def _live(self, number, tests, deadline, writing):
+        """Be a mutant, and tell of each test that it begins and how it ends."""
+        os.setsid()
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        Mutator.be(number)
+        items = [self._items[test] for test in tests]
+        for i, item in enumerate(items):
+            expected = self.tests.seconds.get(item.nodeid, 1)
+            if i and time.time() + expected > deadline:
+                break
+            os.write(writing, b"?")
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(int(20 + 10 * expected))
+            following = items[i + 1] if i + 1 < len(items) else None
+            item.ihook.pytest_runtest_protocol(item=item, nextitem=following)
+            signal.alarm(0)
+            os.write(writing, b"-" if self._failed else b"+")
+            if self._failed:
+                break
 
 
 def _note(mutant, passed, killer, n_tests, took):
@@ -247,6 +259,8 @@ def _note(mutant, passed, killer, n_tests, took):
     with RESULTS.open("a") as file:
         file.write(json.dumps(result) + "\n")
     verdict = f"noticed by {killer}" if killer else f"SURVIVES {len(passed)} tests"
+    if not killer and not n_tests:
+        verdict = "NO TEST runs it"
     change = f"{mutant.before} -> {mutant.after}".splitlines()[0]
     print(f"{mutant.path}:{mutant.line} {change}: {verdict}, {took:.1f} s", flush=True)
 
