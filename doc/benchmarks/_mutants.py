@@ -2,7 +2,7 @@
 
 Every expression that can be changed becomes ``changed if __mutant__ == 7 else expression``, so a
 process that has imported the package and collected its tests can be any mutant, by a number. The
-arguments of ``@dataclass`` are left alone: they forbid what nobody does.
+arguments of ``@dataclass`` and ``strict=`` are left alone: they forbid what nobody does.
 """
 
 import ast
@@ -93,6 +93,8 @@ class _Schemata(ast.NodeTransformer):
         if isinstance(node, ast.arg):
             return node  # nothing but an annotation
         if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "dataclass":
+            return node
+        if isinstance(node, ast.keyword) and node.arg == "strict":
             return node
         if isinstance(node, FUNCTIONS[:2]):
             node.returns, returns = None, node.returns

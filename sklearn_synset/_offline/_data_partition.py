@@ -152,7 +152,7 @@ def _proportional_shares(sizes: np.ndarray, total: int) -> np.ndarray:
     quotas = total * sizes / sizes.sum()
     shares = np.maximum(np.floor(quotas).astype(np.int64), 1)
     while shares.sum() < total:
-        shares[np.argmax(np.where(shares < sizes, quotas - shares, -np.inf))] += 1
+        shares[np.argmax(quotas - shares)] += 1
     while shares.sum() > total:
         shares[np.argmax(np.where(shares > 1, shares - quotas, -np.inf))] -= 1
     return shares

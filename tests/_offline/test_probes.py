@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from sklearn_synset._offline import _probes as module
 from sklearn_synset._offline._anchors import TrainingRows
-from sklearn_synset._offline._probes import probes_of_networks, rewound_probes, sample_of_rows
+from sklearn_synset._offline._probes import (
+    affordable_rows,
+    probes_of_networks,
+    rewound_probes,
+    sample_of_rows,
+)
 from sklearn_synset._online._leave_out import LeaveOut
 from sklearn_synset._online._objective import margin
 from sklearn_synset._online._removal import displacements
@@ -86,3 +92,52 @@ def test_probes_have_the_statistics_of_their_own_normalisation():
     np.testing.assert_array_equal(
         probes.take(slice(1, None)).effects([model], rows, labels, margin, 4)[:, 0], effects[:, 1]
     )
+
+
+@pytest.mark.parametrize(
+    ("flops", "n_gradients", "expected"),
+    [(4e8, 1, 1000), (4e8, 2, 500), (4e8, 4, 500), (4e6, 1, 2000), (4e6, 100, 1000)],
+)
+def test_as_many_rows_are_probed_as_can_be_afforded(
+    problem, monkeypatch, flops, n_gradients, expected
+):
+    model, rows, _ = problem
+    monkeypatch.setattr(module, "flops_of_gradient", lambda model, X: flops)
+    assert affordable_rows(model, rows.X, n_gradients) == expected
+
+
+def test_every_step_of_every_network_is_counted(problem, monkeypatch):
+    model, rows, _ = problem
+    asked = []
+
+    def watched(model, X, n_gradients):
+        asked.append(n_gradients)
+        return 12
+
+    monkeypatch.setattr(module, "affordable_rows", watched)
+    kept = torch.eye(4)[:3]
+    leave_out = LeaveOut("gradient_descent", seed=0, **SETTINGS)
+    rewound_probes([model, model], rows, leave_out, kept, torch.Generator().manual_seed(0))
+    assert asked == [(3 + 1) * 5 * 2]  # with the network that keeps all groups
+
+
+def test_a_sample_takes_the_same_share_of_every_group_and_one_row_at_least():
+    X = torch.arange(44.0)[:, None]
+    members = [torch.arange(0, 40), torch.arange(40, 43), torch.arange(43, 44)]
+    rows = TrainingRows(X, torch.eye(44), members, 7)
+    sample = sample_of_rows(rows, 11, torch.Generator().manual_seed(0))
+    assert sample.group.bincount().tolist() == [10, 1, 1]
+    assert sample.weight.tolist() == [4.0] * 10 + [3.0, 1.0]
+    assert sample.group_size.tolist() == [40, 3, 1]
+    chosen = sample.X[:, 0].long()
+    assert len(set(chosen.tolist())) == 12 and (chosen.diff() > 0).all()
+    assert torch.equal(sample.y, torch.eye(44)[chosen])
+    assert (chosen[:10] != torch.arange(10)).any()
+    everything = sample_of_rows(rows, 100, torch.Generator())
+    assert torch.equal(everything.X, X) and (everything.weight == 1).all()
+
+
+def test_no_networks_are_no_probes(problem):
+    model, rows, y = problem
+    probes = probes_of_networks(torch.ones(0, 4), [model], [])
+    assert probes.effects([model], rows.X, y, margin, 5).shape == (12, 0)
