@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from sklearn_synset._online import _attribution_matrix as module
 from sklearn_synset._online._attribution_matrix import attribution_matrix, mean_effects
 from sklearn_synset._online._objective import margin, prediction
 from tests.problems import classification_model, regression_model
@@ -51,3 +52,23 @@ def test_effects_are_averaged_over_networks():
     each = [attribution_matrix(model, move, X, y, margin, 4096).numpy() for move in moves]
     actual = mean_effects([model, model], moves, X, y, margin, 4096)
     np.testing.assert_allclose(actual, (each[0] + each[1]) / 2)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "expected"), [(100, [5]), (12, [2, 2, 1]), (6, [1] * 5), (4, [1] * 10)]
+)
+def test_no_more_outputs_are_held_than_fit_into_a_batch(monkeypatch, batch_size, expected):
+    model, X, targets = classification_model(6)
+    moves, sizes, vmap = displaced(model), [], module.vmap
+
+    def watched(function, in_dims):
+        def call(first, second):
+            if in_dims == (0, None) and first.ndim == 2:
+                sizes.append(len(first))
+            return vmap(function, in_dims)(first, second)
+
+        return call
+
+    monkeypatch.setattr(module, "vmap", watched)
+    attribution_matrix(model, moves, X, targets.argmax(1), margin, batch_size)
+    assert sizes == expected

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from sklearn_synset._online import _gauss_newton, _inverse_curvature
-from sklearn_synset._online._inverse_curvature import inverse_curvature
+from sklearn_synset._online._inverse_curvature import InverseCurvature, inverse_curvature
 from tests.problems import classification_model, mlp, regression_model
 from tests.reference import gauss_newton_matrix
 
@@ -61,3 +61,32 @@ def test_without_damping_flat_directions_stay_finite():
     model, X, _ = classification_model(2)
     inverse = inverse_curvature(model, X, torch.ones(2, dtype=X.dtype), generator())
     assert inverse.solve(torch.eye(model.n_parameters, dtype=X.dtype), 0.0).isfinite().all()
+
+
+def test_directions_outside_have_the_rest_for_their_curvature():
+    axes = torch.eye(3, dtype=torch.float64)
+    inverse = InverseCurvature(axes[:, :2], torch.tensor([4.0, 1.0]).double(), rest=0.5)
+    expected = torch.tensor([1 / 4.25, 1 / 1.25, 1 / 0.75]).double()
+    torch.testing.assert_close(inverse.solve(axes, 0.25), torch.diag(expected))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_damping_of_0_is_the_root_of_the_rounding_error_of_the_largest_curvature(dtype):
+    axes = torch.eye(3, dtype=dtype)
+    inverse = InverseCurvature(axes[:, :2], torch.tensor([4.0, 1.0], dtype=dtype), rest=0.0)
+    least = 4 * torch.finfo(dtype).eps ** 0.5
+    expected = torch.tensor([1 / (4 + least), 1 / (1 + least), 1 / least], dtype=dtype)
+    found = inverse.solve(axes, 0.0).diag()
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=0)
+    torch.testing.assert_close(inverse.solve(axes, least / 2), inverse.solve(axes, 0.0))
+
+
+@pytest.mark.parametrize("more", [0, -1])
+def test_a_network_of_few_weights_is_inverted_exactly(monkeypatch, more):
+    model, X, _ = classification_model(8)
+    monkeypatch.setattr(_inverse_curvature, "_EXACT_UP_TO", model.n_parameters + more)
+    monkeypatch.setattr(_inverse_curvature, "_RANK", 5)
+    inverse = inverse_curvature(model, X, torch.ones(8, dtype=X.dtype), generator())
+    n_directions = model.n_parameters if more == 0 else 5
+    assert inverse.directions.shape == (model.n_parameters, n_directions)
+    assert (inverse.rest == 0) == (more == 0)

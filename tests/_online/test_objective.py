@@ -123,3 +123,12 @@ def test_the_squared_error_of_several_networks_is_that_of_each(n_targets):
     expected = -0.5 * (outputs - y.reshape(5, n_targets)).square().sum(2)
     torch.testing.assert_close(loss(outputs, y), expected)
     assert loss(outputs, y).shape == (3, 5)
+
+
+def test_outputs_of_several_networks_may_have_a_single_column():
+    outputs = torch.arange(12.0).reshape(3, 4, 1)
+    labels = torch.zeros(4, dtype=torch.int64)
+    torch.testing.assert_close(margin(outputs, labels), outputs[..., 0])
+    torch.testing.assert_close(prediction(outputs, torch.zeros(4)), outputs[..., 0])
+    with pytest.raises(ValueError, match="one output, got 2"):
+        prediction(torch.zeros(1, 4, 2), torch.zeros(4))

@@ -5,7 +5,9 @@ import warnings
 import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import Bunch
 
+from sklearn_synset._online import _probed_fidelity as module
 from sklearn_synset._online._probed_fidelity import measured_fidelity, warn_if_unfaithful
 
 
@@ -55,3 +57,54 @@ def test_without_probes_nothing_is_known_and_nothing_warned_of():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warn_if_unfaithful(fidelity)
+
+
+def fidelity(**values):
+    known = {
+        "rank_correlation": 0.9,
+        "rank_correlation_interval": (0.8, 1.0),
+        "slope": 1.0,
+        "slope_interval": (0.9, 1.1),
+    }
+    return Bunch(**known | values)
+
+
+@pytest.mark.parametrize(
+    ("slope", "interval", "is_warned_of"),
+    [
+        (0.4, (0.3, 0.9), True),
+        (0.4, (0.3, 1.0), False),
+        (0.4, (0.3, 2.0), False),
+        (0.5, (0.3, 0.9), False),
+        (2.5, (1.1, 3.0), True),
+        (2.5, (1.0, 3.0), False),
+        (2.5, (0.5, 3.0), False),
+        (2.0, (1.5, 3.0), False),
+        (1.2, (1.1, 1.3), False),
+        (0.9, (0.8, 0.95), False),
+    ],
+)
+def test_only_a_size_that_is_surely_wrong_by_a_factor_of_two_is_warned_of(
+    slope, interval, is_warned_of
+):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warn_if_unfaithful(fidelity(slope=slope, slope_interval=interval))
+    assert len(caught) == is_warned_of
+
+
+@pytest.mark.parametrize(("correlation", "is_warned_of"), [(0.3, False), (0.29, True)])
+def test_an_order_below_the_limit_is_warned_of(correlation, is_warned_of):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warn_if_unfaithful(fidelity(rank_correlation=correlation))
+    assert len(caught) == is_warned_of
+
+
+def test_an_interval_of_correlations_ends_at_those_there_are(monkeypatch, measured):
+    monkeypatch.setattr(module, "jackknife_interval", lambda *args: (-1.5, 2.5))
+    found = fidelity_of(measured, measured)
+    assert found.rank_correlation_interval == (-1.0, 1.0)
+    assert found.slope_interval == (-1.5, 2.5)
+    monkeypatch.setattr(module, "jackknife_interval", lambda *args: (0.25, 0.75))
+    assert fidelity_of(measured, measured).rank_correlation_interval == (0.25, 0.75)

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.optimize import brentq
 
+from sklearn_synset._online import _refinement as module
 from sklearn_synset._online._refinement import share_out, share_out_remainder
 
 CODES = np.array([0, 2, 1, 0, 2, 2, 1, 0, 2, 0])
@@ -165,3 +166,38 @@ def test_the_arguments_stay_as_they_were(share):
     share(scores, effects, CODES)
     np.testing.assert_array_equal(scores, copies[0])
     np.testing.assert_array_equal(effects, copies[1])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_remainder_is_shared_by_the_formula(seed):
+    scores, effects = problem(seed)
+    expected = effects.copy()
+    for query in range(len(scores)):
+        size = np.abs(effects[query]).mean()
+        for group in range(3):
+            own = effects[query, group == CODES]
+            remainder = scores[query, group] - own.sum()
+            claims = (np.maximum(own * np.sign(remainder), 0) / size + 1e-3) ** 2
+            expected[query, group == CODES] += remainder * claims / claims.sum()
+    np.testing.assert_allclose(share_out_remainder(scores, effects, CODES), expected, rtol=1e-9)
+
+
+def test_what_rounding_left_is_spread_evenly_over_each_group():
+    scores, shares = np.array([[6.0, 1.0]]), np.array([[1.0, 2.0, 2.0]])
+    codes = np.array([0, 0, 1])
+    membership = module._membership(codes, 2)
+    spread = module._without_rounding(shares, scores, codes, membership)
+    np.testing.assert_allclose(spread, [[2.5, 3.5, 1.0]])
+
+
+@pytest.mark.parametrize("factor", [1e-200, 1e200])
+def test_effects_whose_squares_cannot_be_held_are_shared_by(factor):
+    scores, effects = problem()
+    expected = share_out(scores, effects, CODES)
+    np.testing.assert_allclose(share_out(scores, factor * effects, CODES), expected)
+
+
+def test_nothing_is_divided_by_what_is_almost_nothing():
+    values = np.array([[1.0], [1.0], [1.0]])
+    divisor = np.array([[2.0], [1e-150], [1e-160]])
+    np.testing.assert_allclose(module._ratio(values, divisor), [[0.5], [1e150], [0.0]])

@@ -1,6 +1,11 @@
+import re
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 
+from sklearn_synset._online import _removal as module
 from sklearn_synset._online._removal import (
     Retraining,
     displacements,
@@ -157,3 +162,45 @@ def test_a_given_step_that_diverges_is_refused():
     model, synset = problem(regression_model)
     with pytest.raises(FloatingPointError, match=r"diverges at step_size=1e\+03.*lower step_size"):
         plan(model, synset, step_size=1e3)
+
+
+def test_time_that_is_too_short_for_a_step_is_a_step():
+    plan, other = Retraining(0.5, 10, 0.1), Retraining(0.5, 2, 0.001)
+    assert plan.as_long_as(other, 100).n_steps == 1
+    assert plan.as_long_as(Retraining(0.5, 7, 0.3), 100).n_steps == 21
+    assert plan.as_long_as(Retraining(0.5, 7, 0.3), 12).n_steps == 12
+
+
+def test_a_step_that_raises_the_loss_more_than_twice_is_refused():
+    # The loss is small, so that a bound that is not relative would be met.
+    model, synset = problem(regression_model)
+    with torch.no_grad():
+        small = replace(model, theta=1e-3 * model.theta)
+        synset = replace(synset, y=1e-3 * synset.y)
+    start = float(mean_loss(small, synset, 0.0, small.theta, masks(())[0]))
+    assert start < 1e-5
+    calm = plan(small, synset, rewind=0.0, n_steps=4)
+    (*_, last) = removal_path(small, synset, masks(()), replace(calm, step_size=7 * calm.step_size))
+    raised = float(mean_loss(small, synset, 0.0, last[0], masks(())[0]))
+    assert 3 * start < raised < 1
+    with pytest.raises(FloatingPointError, match="diverges at step_size"):
+        plan(small, synset, rewind=0.0, n_steps=4, step_size=7 * calm.step_size)
+
+
+def test_a_step_that_cannot_be_halved_enough_is_told_with_the_last_one(monkeypatch):
+    model, synset = problem(regression_model)
+    calm = plan(model, synset, rewind=0.0, n_steps=50)
+    monkeypatch.setattr(module, "_STEP_OVER_CURVATURE", 0.7 * 2**12)
+    monkeypatch.setattr(module, "_N_HALVINGS", 3)
+    told = f"down to {calm.step_size * 2**10:.3g}: the loss is too badly conditioned"
+    with pytest.raises(FloatingPointError, match=re.escape(told)):
+        plan(model, synset, rewind=0.0, n_steps=50)
+    monkeypatch.setattr(module, "_N_HALVINGS", 14)
+    found = plan(model, synset, rewind=0.0, n_steps=50).step_size
+    assert np.log2(found / calm.step_size) == pytest.approx(round(np.log2(found / calm.step_size)))
+
+
+def test_no_direction_is_stretched_to_none():
+    length, direction = torch.tensor([[3.0, 4.0], [0.0, 2.0]]), torch.tensor([[0.0, 0.1], [0, 0]])
+    found = module._as_long_as(length, direction)
+    torch.testing.assert_close(found, torch.tensor([[0.0, 5.0], [0.0, 0.0]]))
