@@ -8,9 +8,11 @@ from sklearn_synset._offline._probes import sample_of_rows
 from sklearn_synset._online import _measured_remainder
 from sklearn_synset._online._measured_remainder import can_be_measured, measured_remainder
 from sklearn_synset._online._removal import Retraining, displacements
+from sklearn_synset._online._rewinding import rewound
 from sklearn_synset._synset import Synset
 from tests.problems import classification_model, regression_model
 from tests.problems import seeded as seeded_module
+from tests.reference import gauss_newton_matrix
 
 GROUP = torch.arange(12) // 3
 
@@ -136,3 +138,52 @@ def test_the_same_seed_gives_the_same_bits():
     first, second = (measured(model, synset, rows_of(X, targets), plan) for _ in range(2))
     for name in ("gradient", "directions", "curvature", "own_vectors", "own_curvature"):
         assert torch.equal(getattr(first, name), getattr(second, name))
+
+
+@pytest.mark.parametrize("problem", [regression_model, softmax_regression])
+@pytest.mark.parametrize("rewind", [0.0, 0.5])
+def test_curvature_is_measured_in_the_leading_directions_of_both_ends(monkeypatch, problem, rewind):
+    monkeypatch.setattr(_measured_remainder, "_RANK", 3)
+    monkeypatch.setattr(_measured_remainder, "_RANK_OF_A_LAYER", 4)
+    model, X, targets = problem(12)
+    n_directions = 4 if problem is softmax_regression else 3
+    ends = [rewound(model, rewind), model.theta]
+    matrix = sum(gauss_newton_matrix(model, end, X) for end in ends) / 2
+    values, vectors = torch.linalg.eigh(matrix)
+    sample = everything(X, targets)
+    found = _measured_remainder._curved_directions(model, sample, rewind, seeded())
+    assert found.shape == (n_directions, model.n_parameters)
+    captured = (found @ matrix @ found.T).trace() / values[-n_directions:].sum()
+    assert captured == pytest.approx(1, abs=1e-3)
+    torch.testing.assert_close(found @ found.T, torch.eye(n_directions).to(X))
+
+
+def test_more_directions_than_weights_are_all_there_are(monkeypatch):
+    model, X, targets = linear_regression()
+    for allowed in (model.n_parameters, 100):
+        monkeypatch.setattr(_measured_remainder, "_RANK_OF_A_LAYER", allowed)
+        sample = everything(X, targets)
+        found = _measured_remainder._curved_directions(model, sample, 0.5, seeded())
+        assert found.shape == (model.n_parameters, model.n_parameters)
+
+
+def test_a_move_of_no_length_is_no_direction():
+    moves = torch.tensor([[0.0, 0.0, 0.0, 0.0], [0.0, 3.0, 0.0, 4.0], [1e-9, 0.0, 0.0, 0.0]])
+    found = _measured_remainder._orthonormal(moves.double())
+    assert found.isfinite().all()
+    torch.testing.assert_close(found @ found.T, torch.eye(3).double())
+    torch.testing.assert_close(moves.double() @ found.T @ found, moves.double())
+    assert len(_measured_remainder._orthonormal(torch.randn(9, 4, generator=seeded()))) == 4
+
+
+def test_the_largest_own_curvatures_of_either_sign_are_kept(monkeypatch):
+    monkeypatch.setattr(_measured_remainder, "_OWN_RANK", 2)
+    basis = torch.linalg.qr(torch.randn(2, 9, 9, generator=seeded(), dtype=torch.float64))[0]
+    values = torch.zeros(2, 9, dtype=torch.float64)
+    values[:, :4] = torch.tensor([[1e-3, 2.0, -3.0, 1e-3], [-5.0, 1e-3, -1e-3, 4.0]])
+    matrices = (basis * values[:, None]) @ basis.mT
+    vectors, found = _measured_remainder._leading_part(matrices, seeded())
+    torch.testing.assert_close(found, torch.tensor([[-3.0, 2.0], [-5.0, 4.0]]).to(values))
+    for k, places in enumerate(([2, 1], [0, 3])):
+        overlap = (vectors[k] @ basis[k][:, places]).abs()
+        torch.testing.assert_close(overlap, torch.eye(2).to(values), atol=1e-5, rtol=0)
