@@ -214,8 +214,9 @@ def test_bad_agreement_is_warned_of_with_the_parameters_to_change(iris):
 
     params = FAST | {"n_probes": 12, "max_iter": 0}
     linear = seeded(lambda: nn.Linear(4, 3).double())
-    with pytest.warns(ConvergenceWarning, match="synset_size or max_iter.*n_groups"):
+    with pytest.warns(ConvergenceWarning, match="synset_size or max_iter.*n_groups") as caught:
         SynsetAttributor(linear, solver=noise, **params).fit(*iris)
+    assert caught[0].filename == __file__
 
 
 def test_without_probes_there_is_neither_fidelity_nor_score(iris, module):

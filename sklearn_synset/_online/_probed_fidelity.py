@@ -114,4 +114,4 @@ def warn_if_unfaithful(fidelity: Bunch) -> None:
         )
     else:
         return
-    warnings.warn(start + message, ConvergenceWarning, stacklevel=4)
+    warnings.warn(start + message, ConvergenceWarning, stacklevel=5)  # who calls fit

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -168,3 +170,39 @@ def test_many_rows_take_the_curvature_of_the_synset(monkeypatch):
     damping = 0.01 + 0.02 + effects.path.damping
     slopes = objective_gradients_by_loop(effects.model, X, y, objective)
     torch.testing.assert_close(direction @ curvature + damping * direction, slopes)
+
+
+@pytest.mark.parametrize("above", [True, False])
+def test_a_minimum_is_where_the_gradient_is_small_against_that_of_one_row(monkeypatch, above):
+    effects = problem(regression_model, weight_decay=0.3)
+    model = effects.model
+    gradients = gradients_by_loop(model, model.theta, effects.rows.X, effects.rows.targets)
+    slope = gradients.mean(0) + 0.3 * model.theta
+    of_one_row = gradients.square().sum(1).mean().sqrt() / N_ROWS
+    limit = float(slope.norm() / of_one_row) * (1.001 if above else 0.999)
+    monkeypatch.setattr(_row_effects, "_STATIONARY", limit)
+    assert effects.path.is_a_minimum == above
+    assert (len(effects.path.points) == 1) == above
+
+
+@pytest.mark.parametrize(("more", "is_of_rows"), [(0, True), (-1, False)])
+def test_up_to_a_number_the_rows_tell_the_curvature(monkeypatch, more, is_of_rows):
+    effects, asked = problem(classification_model), []
+    monkeypatch.setattr(_row_effects, "_MAX_CURVATURE_ROWS", N_ROWS + more)
+    weight = torch.full((N_ROWS,), 2.0).to(effects.rows.X)
+    object.__setattr__(effects, "synset", replace(effects.synset, weight=weight))
+    monkeypatch.setattr(
+        _row_effects, "inverse_curvature", lambda model, X, weight, _: asked.append(weight)
+    )
+    assert effects.inverse_curvature is None
+    assert (asked[0] == 1).all() == is_of_rows
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "numbers", "expected"), [(100, 5, 5), (100, 0, 1), (4, 5, 4)]
+)
+def test_as_many_rows_at_once_as_memory_allows(monkeypatch, batch_size, numbers, expected):
+    effects = problem(classification_model, batch_size=batch_size)
+    numbers_at_once = numbers * effects.model.n_parameters + 1
+    monkeypatch.setattr(_row_effects, "_NUMBERS_AT_ONCE", numbers_at_once)
+    assert effects._rows_at_once == expected

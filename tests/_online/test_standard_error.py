@@ -19,3 +19,7 @@ def test_networks_that_agree_have_none():
 def test_one_network_tells_nothing():
     with pytest.raises(ValueError, match=r"n_models=2 or more, got n_models=1"):
         standard_error(np.ones((1, 2, 2)))
+
+
+def test_two_networks_are_enough():
+    np.testing.assert_allclose(standard_error(np.array([[1.0], [4.0]])), [1.5])
