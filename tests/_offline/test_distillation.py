@@ -227,3 +227,11 @@ def test_the_norm_of_predictions_is_damped_by_what_there_is_no_time_for(problem,
 
 def test_what_was_distilled_has_a_curve_of_its_own():
     assert Distilled([]).loss_curve is not Distilled([]).loss_curve
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "expected"), [(100, 800), (500, 800), (1000, 200), (2000, 50), (2050, 0)]
+)
+def test_steps_fall_with_the_square_of_the_rows(n_rows, expected):
+    assert module.n_steps("auto", n_rows) == expected
+    assert module.n_steps(7, n_rows) == 7
