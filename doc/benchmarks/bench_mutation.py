@@ -48,6 +48,7 @@ CACHE = Path(__file__).parent / "cache" / "mutation"
 COVERAGE, SECONDS, RESULTS = (
     CACHE / name for name in ("coverage", "seconds.json", "results.jsonl")
 )
+EXPLAINED = Path(__file__).parent / "mutants_explained.txt"
 FOLDERS = ("sklearn_synset/_offline", "sklearn_synset/_online")
 PLAIN = ["-q", "-p", "no:cacheprovider", "-p", "no:faulthandler", "--rootdir", str(ROOT)]
 BROKEN = 77  # exit status of a fork that failed outside of a test
@@ -310,18 +311,32 @@ def run(mutator, options):
                 _note(mutant, [], "crash: collecting the tests", 0, 0.0)
 
 
+def explanations():
+    """Return {key: why no test can or need notice it}, of survivors that were looked at."""
+    lines = EXPLAINED.read_text().splitlines()
+    pairs = [line.split()[:2] for line in lines if line and not line.startswith("#")]
+    return {key: reason for reason, key in pairs}
+
+
 def report(mutator):
-    """List the survivors, and count."""
-    known = results()
+    """List the survivors that nothing explains, and count."""
+    known, explained = results(), explanations()
     current = [known[each.key] for each in mutator.mutants if each.key in known]
     for result in current:
-        if result["killer"] is None:
+        if result["killer"] is None and result["key"] not in explained:
             note = "" if result["all_asked"] else ", more could be asked"
             change = f"{result['before']} -> {result['after']}"
             asked = f"({len(result['passed'])} tests{note})"
             print(f"{result['path']}:{result['line']} {result['name']}: {change} {asked}")
     survivors = sum(result["killer"] is None for result in current)
     late = sum(str(result["killer"]).startswith("time") for result in current)
+    reasons = collections.Counter(
+        explained[result["key"]]
+        for result in current
+        if result["killer"] is None and result["key"] in explained
+    )
+    for reason, n in sorted(reasons.items()):
+        print(f"{n} survivors explained: {reason}")
     print(f"{len(mutator.mutants)} mutants, {len(current)} tried, {survivors} survive, ", end="")
     print(f"{len(current) - survivors} are noticed, {late} of them by taking too long")
 

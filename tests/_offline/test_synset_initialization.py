@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from sklearn_synset._offline import _synset_initialization as module
 from sklearn_synset._offline._synset_initialization import (
     INITIALIZATIONS,
     _append_targets,
@@ -146,3 +147,87 @@ def test_targets_are_appended_with_the_spread_of_the_rows():
     spreads = [float(part.square().sum(1).mean()) for part in parts]
     assert spreads[1] == pytest.approx(spreads[0])
     assert torch.equal(appended[:, :6], rows.flatten(1))
+
+
+@pytest.mark.parametrize("share", [0.05, 0.25, 0.6])
+def test_sizes_are_those_of_the_largest_factor_that_keeps_to_the_share(share):
+    group_sizes, largest = np.array([2, 20, 14, 33, 5]), 10
+
+    def sizes(factor):
+        return np.clip(np.floor(factor * np.sqrt(group_sizes)), 1, np.minimum(group_sizes, largest))
+
+    fitting = [
+        found
+        for found in map(sizes, np.linspace(0, 12, 24001))
+        if found.sum() <= share * group_sizes.sum()
+    ]
+    expected = fitting[-1] if fitting else np.ones(5)
+    assert auto_sizes(group_sizes, share, largest).tolist() == expected.tolist()
+
+
+GOOD = torch.full((2, 5), 0.2), torch.tensor([2.0, 3.0])
+WRONG = {
+    "a weight in two dimensions": (GOOD[0], GOOD[1][:, None]),
+    "averages of other rows": (GOOD[0][:, :4], GOOD[1]),
+    "another number of weights": (GOOD[0], GOOD[1][:1]),
+    "no rows": (GOOD[0][:0], GOOD[1][:0]),
+    "too many rows": (GOOD[0].repeat(2, 1), GOOD[1].repeat(2)),
+    "an average that is not finite": (GOOD[0] * torch.tensor([[1.0], [torch.nan]]), GOOD[1]),
+    "a weight of 0": (GOOD[0], torch.tensor([5.0, 0.0])),
+    "a negative weight": (GOOD[0], torch.tensor([6.0, -1.0])),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_what_is_no_average_of_rows_is_refused(what):
+    module._check_rows(*GOOD, size=2, n_rows=5)
+    module._check_rows(*GOOD, size=3, n_rows=5)
+    with pytest.raises(ValueError, match="initialization must return averages of shape"):
+        module._check_rows(*WRONG[what], size=2 + (what == "too many rows"), n_rows=5)
+
+
+def test_averages_of_rows_that_are_read_a_few_at_a_time_are_the_same(monkeypatch):
+    average = torch.rand(3, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    expected = torch.einsum("mn,nij->mij", average, X)
+    for size in (12, 5, 1):
+        monkeypatch.setattr(module, "at_once", lambda X, size=size: size)
+        torch.testing.assert_close(module._averages(average, X), expected)
+
+
+@pytest.mark.parametrize(
+    ("fitted_rows", "a_cluster", "n_fitted"), [(12, 1, 12), (9, 1, 9), (2, 3, 6), (11, 6, 12)]
+)
+def test_of_many_rows_a_part_finds_the_clusters(monkeypatch, fitted_rows, a_cluster, n_fitted):
+    fits, predicted, kmeans = [], [], module.KMeans
+
+    class Watched(kmeans):
+        def fit_predict(self, X, *args, **kwargs):
+            fits.append(len(X))
+            return super().fit_predict(X, *args, **kwargs)
+
+        def predict(self, X):
+            predicted.append(len(X))
+            return super().predict(X)
+
+    monkeypatch.setattr(module, "KMeans", Watched)
+    monkeypatch.setattr(module, "_FITTED_ROWS", fitted_rows)
+    monkeypatch.setattr(module, "_FITTED_ROWS_A_CLUSTER", a_cluster)
+    monkeypatch.setattr(module, "at_once", lambda X: 5)
+    everything, generator = torch.arange(12), torch.Generator().manual_seed(0)
+    labels = module._cluster(X, TARGETS, everything, 2, generator)
+    assert len(labels) == 12 and set(labels.tolist()) == {0, 1}
+    assert fits == [n_fitted]
+    assert predicted == ([] if n_fitted == 12 else [5, 5, 2])
+
+
+def test_only_one_hot_targets_are_labels():
+    average = torch.full((1, 4), 0.25)
+    generator = torch.Generator().manual_seed(0)
+
+    def replaced(targets):
+        return module._means_of_equal_targets(average.clone(), targets, generator)
+
+    labels = torch.eye(2)[[0, 1, 0, 1]]
+    assert sorted(replaced(labels)[0].tolist()) == [0, 0, 0, 1]
+    for targets in (torch.eye(2)[[0, 0, 0, 0]], labels[:, :1], labels + 0.5, labels * 0.5):
+        assert torch.equal(replaced(targets), average)
