@@ -326,6 +326,8 @@ SECTIONS = {
         BadInput("an objective that returns another shape", ValueError,
                  "objective must map outputs (..., n, C) to values (..., n)",
                  lambda: fit(objective=lambda outputs, y: outputs)),
+        BadInput("an objective that returns no tensor", ValueError, "it returned float of shape ()",
+                 lambda: fit(objective=lambda outputs, y: 1.0)),
         BadInput("an objective that fails", ValueError, "It says: division by zero",
                  lambda: fit(objective=lambda outputs, y: 1 / 0)),
         BadInput("a device that is not there", ValueError, "device='quantum' cannot be used",

@@ -239,7 +239,9 @@ def _try_out(function: Objective, loss: str, n_outputs: int) -> None:
     if loss == "squared_error":
         y = torch.zeros(2) if n_outputs == 1 else torch.zeros(2, n_outputs)
     try:
-        values, batched = function(outputs, y), vmap(function, (0, None))(outputs[None], y)
+        found = [function(outputs, y)]
+        if isinstance(found[0], torch.Tensor):
+            found.append(vmap(function, (0, None))(outputs[None], y))
     except ValueError:
         raise
     except Exception as error:
@@ -247,11 +249,11 @@ def _try_out(function: Objective, loss: str, n_outputs: int) -> None:
             f"objective fails on outputs of shape {tuple(outputs.shape)} and labels or values of "
             f"shape {tuple(y.shape)}, or vectorised over networks. It says: {error}"
         ) from error
-    shapes = [tuple(getattr(each, "shape", ())) for each in (values, batched)]
+    shapes = [tuple(getattr(each, "shape", ())) for each in found]
     if shapes != [(2,), (1, 2)]:
         raise ValueError(
             "objective must map outputs (..., n, C) to values (..., n); for outputs of shape "
-            f"{tuple(outputs.shape)} it returned {type(values).__name__} of shape {shapes[0]}."
+            f"{tuple(outputs.shape)} it returned {type(found[0]).__name__} of shape {shapes[0]}."
         )
 
 

@@ -132,3 +132,36 @@ def test_outputs_of_several_networks_may_have_a_single_column():
     torch.testing.assert_close(prediction(outputs, torch.zeros(4)), outputs[..., 0])
     with pytest.raises(ValueError, match="one output, got 2"):
         prediction(torch.zeros(1, 4, 2), torch.zeros(4))
+
+
+@pytest.mark.parametrize(
+    ("objective", "loss", "n_outputs"),
+    [
+        (lambda outputs, y: outputs.sum(), "cross_entropy", 3),
+        (lambda outputs, y: outputs, "cross_entropy", 3),
+        (lambda outputs, y: outputs.sum(-1)[None], "cross_entropy", 3),
+        (lambda outputs, y: 1.0, "squared_error", 1),
+    ],
+)
+def test_an_objective_that_gives_no_value_for_each_row_is_refused(objective, loss, n_outputs):
+    with pytest.raises(ValueError, match=r"must map outputs \(..., n, C\) to values \(..., n\)"):
+        resolve_objective(objective, loss, loss_scale=1.0, n_outputs=n_outputs)
+
+
+@pytest.mark.parametrize(
+    ("loss", "n_outputs", "kind"),
+    [
+        ("cross_entropy", 3, ((3,), torch.int64, ())),
+        ("squared_error", 1, ((1,), torch.float32, ())),
+        ("squared_error", 4, ((4,), torch.float32, (4,))),
+    ],
+)
+def test_an_objective_is_tried_on_what_it_will_get(loss, n_outputs, kind):
+    seen = []
+
+    def objective(outputs, y):
+        seen.append((tuple(outputs.shape[1:]), y.dtype, tuple(y.shape[1:])))
+        return outputs.sum(-1)
+
+    assert resolve_objective(objective, loss, loss_scale=1.0, n_outputs=n_outputs) is objective
+    assert seen == [kind, kind]
