@@ -86,6 +86,12 @@ class _Schemata(ast.NodeTransformer):
         self._parents = {
             child: node for node in ast.walk(self.tree) for child in ast.iter_child_nodes(node)
         }
+        definitions = (*FUNCTIONS[:2], ast.ClassDef)
+        self._texts = {  # as they are before they are changed, of which keys are made
+            node: ast.unparse(node)
+            for node in ast.walk(self.tree)
+            if isinstance(node, (*definitions, ast.stmt))
+        }
         self._counts = {}
         self.changed = ast.fix_missing_locations(self.visit(self.tree))
 
@@ -171,7 +177,7 @@ class _Schemata(ast.NodeTransformer):
         where = ".".join(each.name for each in reversed(outer) if isinstance(each, definitions))
         what = f"{self.path} {where or 'module'} {name} {' '.join(before.split())} -> {after}"
         self._counts[what] = self._counts.get(what, 0) + 1
-        text = ast.unparse(within or statement) if not at_import else ast.unparse(statement)
+        text = self._texts[statement if at_import or within is None else within]
         digest = hashlib.sha1(f"{what} {self._counts[what]} {text}".encode()).hexdigest()[:12]
         number, self.next_number = self.next_number, self.next_number + 1
         self.mutants.append(
