@@ -1,5 +1,6 @@
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -204,3 +205,16 @@ def test_no_direction_is_stretched_to_none():
     length, direction = torch.tensor([[3.0, 4.0], [0.0, 2.0]]), torch.tensor([[0.0, 0.1], [0, 0]])
     found = module._as_long_as(length, direction)
     torch.testing.assert_close(found, torch.tensor([[0.0, 5.0], [0.0, 0.0]]))
+
+
+def test_steps_that_are_shortened_for_a_remainder_cover_the_time():
+    asked = []
+    remainder = SimpleNamespace(
+        largest_curvature=11.5, slower=lambda factor: asked.append(factor) or "slower"
+    )
+    plan = Retraining(0.5, n_steps=5, step_size=0.1).with_remainder(remainder)
+    factor = 0.1 * 11.5 / module._REMAINDER_STEP
+    assert asked == [pytest.approx(factor)] and factor > 1 and (5 * factor) % 1 > 0.1
+    assert plan.n_steps == int(5 * factor) + 1
+    assert plan.step_size == pytest.approx(0.1 / factor)
+    assert plan.remainder == "slower"
