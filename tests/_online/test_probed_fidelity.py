@@ -1,9 +1,11 @@
 """What is made of the probes: a summary, and warnings."""
 
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Bunch
 
@@ -108,3 +110,16 @@ def test_an_interval_of_correlations_ends_at_those_there_are(monkeypatch, measur
     assert found.slope_interval == (-1.5, 2.5)
     monkeypatch.setattr(module, "jackknife_interval", lambda *args: (0.25, 0.75))
     assert fidelity_of(measured, measured).rank_correlation_interval == (0.25, 0.75)
+
+
+def test_what_a_probe_leaves_out_adds_up():
+    effects, truth = np.arange(12.0).reshape(4, 3), np.ones((4, 2))
+    online = SimpleNamespace(
+        attributions=lambda X, y, objective: effects,
+        measured=lambda probes, X, y, objective: truth,
+    )
+    probes = SimpleNamespace(kept=torch.tensor([[1.0, 0, 1], [0, 1, 0]]))
+    predicted, measured = module.probed_effects(online, probes, None, None, None)
+    np.testing.assert_array_equal(predicted[:, 0], effects[:, 1])
+    np.testing.assert_array_equal(predicted[:, 1], effects[:, 0] + effects[:, 2])
+    assert measured is truth
