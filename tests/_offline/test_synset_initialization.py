@@ -214,10 +214,18 @@ def test_of_many_rows_a_part_finds_the_clusters(monkeypatch, fitted_rows, a_clus
     monkeypatch.setattr(module, "_FITTED_ROWS_A_CLUSTER", a_cluster)
     monkeypatch.setattr(module, "at_once", lambda X: 5)
     everything, generator = torch.arange(12), torch.Generator().manual_seed(0)
+    assert module._cluster(X, TARGETS, everything, 1, generator).tolist() == [0] * 12
+    assert not fits
     labels = module._cluster(X, TARGETS, everything, 2, generator)
     assert len(labels) == 12 and set(labels.tolist()) == {0, 1}
     assert fits == [n_fitted]
     assert predicted == ([] if n_fitted == 12 else [5, 5, 2])
+
+
+def test_three_clusters_are_found():
+    generator = torch.Generator().manual_seed(0)
+    labels = module._cluster(X, TARGETS, torch.arange(12), 3, generator)
+    assert set(labels.tolist()) == {0, 1, 2}
 
 
 def test_only_one_hot_targets_are_labels():
