@@ -86,11 +86,8 @@ class _Schemata(ast.NodeTransformer):
         self._parents = {
             child: node for node in ast.walk(self.tree) for child in ast.iter_child_nodes(node)
         }
-        definitions = (*FUNCTIONS[:2], ast.ClassDef)
         self._texts = {  # as they are before they are changed, of which keys are made
-            node: ast.unparse(node)
-            for node in ast.walk(self.tree)
-            if isinstance(node, (*definitions, ast.stmt))
+            node: ast.unparse(node) for node in ast.walk(self.tree) if isinstance(node, ast.stmt)
         }
         self._counts = {}
         self.changed = ast.fix_missing_locations(self.visit(self.tree))

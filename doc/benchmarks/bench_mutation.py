@@ -3,7 +3,8 @@
 A mutant is one small change: an operator, a comparison, a number, a condition, a sign, min for max,
 a call left out. Only tests that run the changed line are asked, those of the mathematics first and
 the quickest first, until one fails or the time for a mutant is over. Results are kept in
-doc/benchmarks/cache/mutation: a run that was broken off goes on where it was.
+doc/benchmarks/cache/mutation: a run that was broken off goes on where it was. Why no test notices
+some survivors, nor need, is in mutants_explained.txt.
 
     python doc/benchmarks/bench_mutation.py cover             # which test runs which line; slow
     python doc/benchmarks/bench_mutation.py cover tests/_online/test_removal.py  # after a change
@@ -322,23 +323,21 @@ def report(mutator):
     """List the survivors that nothing explains, and count."""
     known, explained = results(), explanations()
     current = [known[each.key] for each in mutator.mutants if each.key in known]
-    for result in current:
-        if result["killer"] is None and result["key"] not in explained:
+    survivors = [result for result in current if result["killer"] is None]
+    for result in survivors:
+        if result["key"] not in explained:
             note = "" if result["all_asked"] else ", more could be asked"
             change = f"{result['before']} -> {result['after']}"
             asked = f"({len(result['passed'])} tests{note})"
             print(f"{result['path']}:{result['line']} {result['name']}: {change} {asked}")
-    survivors = sum(result["killer"] is None for result in current)
-    late = sum(str(result["killer"]).startswith("time") for result in current)
-    reasons = collections.Counter(
-        explained[result["key"]]
-        for result in current
-        if result["killer"] is None and result["key"] in explained
-    )
-    for reason, n in sorted(reasons.items()):
+    keys = [result["key"] for result in survivors if result["key"] in explained]
+    for reason, n in sorted(collections.Counter(map(explained.get, keys)).items()):
         print(f"{n} survivors explained: {reason}")
-    print(f"{len(mutator.mutants)} mutants, {len(current)} tried, {survivors} survive, ", end="")
-    print(f"{len(current) - survivors} are noticed, {late} of them by taking too long")
+    late = sum(str(result["killer"]).startswith("time") for result in current)
+    print(f"{len(mutator.mutants)} mutants, {len(current)} tried, ", end="")
+    print(
+        f"{len(survivors)} survive, {len(current) - len(survivors)} are noticed, {late} of them by taking too long"
+    )
 
 
 def main():
