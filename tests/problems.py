@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from sklearn_synset._synset import Synset
 from sklearn_synset._wrapped_model import wrap
 
 N_FEATURES, N_CLASSES = 4, 3
@@ -63,6 +64,18 @@ def regression_model(n_rows, weight_decay=0.0, n_targets=2, module=None):
     module = mlp(n_outputs=n_targets) if module is None else module
     model = functional(module, X, y, None, weight_decay)
     return model, torch.as_tensor(X), torch.as_tensor(y)
+
+
+def mean_rows(X, targets, rows_by_group):
+    """Return a synset of one row a group: the mean of its rows, weighted by their number."""
+    sizes = torch.tensor([len(rows) for rows in rows_by_group]).to(X)
+    return Synset(
+        torch.stack([X[rows].mean(0) for rows in rows_by_group]),
+        torch.stack([targets[rows].mean(0) for rows in rows_by_group]),
+        sizes,
+        torch.arange(len(rows_by_group)),
+        sizes.clone(),
+    )
 
 
 def train(module, X, y, loss, n_steps=150, lr=0.02, weight_decay=0.0):

@@ -13,8 +13,7 @@ from sklearn_synset._offline._anchors import TrainingRows
 from sklearn_synset._offline._distillation import Distilled, distil
 from sklearn_synset._offline._gradient_distance import squared_error
 from sklearn_synset._online._removal import Retraining
-from sklearn_synset._synset import Synset
-from tests.problems import classification_model
+from tests.problems import classification_model, mean_rows
 
 N_GROUPS = 6
 RETRAINING = Retraining(rewind=0.5, n_steps=5, step_size=0.3, damping=0.02)
@@ -25,14 +24,7 @@ def problem():
     """Return a network, rows in six groups, and a mean row for each."""
     model, X, targets = classification_model(30, 0.01)
     members = [torch.arange(30)[k::N_GROUPS] for k in range(N_GROUPS)]
-    start = Synset(
-        torch.stack([X[own].mean(0) for own in members]),
-        torch.stack([targets[own].mean(0) for own in members]),
-        torch.full((N_GROUPS,), 5.0).double(),
-        torch.arange(N_GROUPS),
-        torch.full((N_GROUPS,), 5.0).double(),
-    )
-    return model, TrainingRows(X, targets, members, 100), start
+    return model, TrainingRows(X, targets, members, 100), mean_rows(X, targets, members)
 
 
 @pytest.fixture

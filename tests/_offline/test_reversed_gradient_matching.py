@@ -10,7 +10,7 @@ from sklearn_synset._offline._anchors import Anchor, Norm, TrainingRows
 from sklearn_synset._offline._gradient_distance import squared_error
 from sklearn_synset._offline._reversed_gradient_matching import Matching, input_unit, row_bounds
 from sklearn_synset._synset import Synset
-from tests.problems import classification_model, regression_model, seeded
+from tests.problems import classification_model, mean_rows, regression_model, seeded
 
 
 @pytest.fixture
@@ -18,13 +18,7 @@ def problem():
     """Return a network, a synset of a mean row for each of six groups, and two anchors."""
     model, X, targets = classification_model(30, 0.01)
     rows = [torch.arange(30)[k::6] for k in range(6)]
-    start = Synset(
-        torch.stack([X[members].mean(0) for members in rows]),
-        torch.stack([targets[members].mean(0) for members in rows]),
-        torch.full((6,), 5.0).double(),
-        torch.arange(6),
-        torch.full((6,), 5.0).double(),
-    )
+    start = mean_rows(X, targets, rows)
     training = TrainingRows(X, targets, rows, 100)
     norm = Norm(lambda gradients: gradients, squared_error)
     points = (model.theta.detach(), 0.7 * model.theta.detach())
