@@ -335,9 +335,8 @@ def report(mutator):
         print(f"{n} survivors explained: {reason}")
     late = sum(str(result["killer"]).startswith("time") for result in current)
     print(f"{len(mutator.mutants)} mutants, {len(current)} tried, ", end="")
-    print(
-        f"{len(survivors)} survive, {len(current) - len(survivors)} are noticed, {late} of them by taking too long"
-    )
+    print(f"{len(survivors)} survive, {len(current) - len(survivors)} are noticed, ", end="")
+    print(f"{late} of them by taking too long")
 
 
 def main():
