@@ -12,6 +12,7 @@ from torch import nn
 
 from sklearn_synset import SynsetAttributor
 from sklearn_synset._online import _sample_level
+from sklearn_synset._online._refinement import share_out, share_out_remainder
 from tests.problems import mlp, seeded, small_conv, train
 from tests.reference import linear_module, log_odds, mean_spearman, softmax_regression
 
@@ -131,9 +132,28 @@ def test_rows_are_averaged_over_networks_and_have_a_standard_error(networks, iri
     np.testing.assert_allclose(std, each.std(0, ddof=1) / np.sqrt(3))
 
 
-def test_one_network_has_no_standard_error_of_rows(fitted, iris):
+def test_one_network_has_no_standard_error_of_rows(fitted, iris, monkeypatch):
+    # It is refused before any work.
+    monkeypatch.setattr(_sample_level, "sample_attributions", None)
     with pytest.raises(ValueError, match="return_std=True needs at least two networks"):
         fitted.attribute(iris[0][:2], level="samples", return_std=True)
+
+
+@pytest.mark.parametrize("is_linear", [False, True])
+def test_rows_share_their_groups_score_by_the_path_that_the_network_took(fitted, iris, is_linear):
+    X, y, _ = iris
+    if is_linear:
+        module = linear_module(softmax_regression(X, y, 3, 0.03))
+        fitted = SynsetAttributor(module, weight_decay=0.03, n_groups=6, **FAST).fit(X, y)
+    online, (queries, target) = fitted._online, fitted._check_queries(X[:9], y[:9])
+    objective, effects = fitted._objective(online.models[0]), online.row_effects[0]
+    assert effects.path.is_a_minimum == is_linear
+    labels = torch.as_tensor(target)
+    each = effects.effects(torch.as_tensor(queries), labels, objective).numpy()
+    groups, codes = fitted.attribute(X[:9], y[:9]), _sample_level.group_codes(online)
+    share = share_out_remainder if is_linear else share_out
+    rows = fitted.attribute(X[:9], y[:9], level="samples")
+    np.testing.assert_allclose(rows, share(groups, each, codes), rtol=1e-9, atol=1e-12)
 
 
 # Real retraining

@@ -138,7 +138,7 @@ def _distil(
 ) -> Distilled:
     start = former.candidates[0]
     max_iter = n_steps(distillation.max_iter, len(start.weight))
-    n_iter = max(0, max_iter - len(former.loss_curve))
+    n_iter = max_iter - len(former.loss_curve)
     with tqdm(total=n_iter, desc="Distilling", disable=not distillation.verbose) as bar:
 
         def report(distance: float) -> None:

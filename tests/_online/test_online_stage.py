@@ -82,6 +82,18 @@ def test_without_a_class_of_several_groups_networks_go_back_further(
     assert bool(asked) == goes_back
 
 
+def test_a_class_of_which_a_group_has_a_single_row_is_one_of_several_groups(monkeypatch):
+    model, synset = classifier()
+    group = torch.tensor([0] * 7 + [1] + [2] * 8 + [3] * 8)
+    synset = replace(synset, group=group, group_size=group.bincount().to(synset.weight))
+    stage, asked = stage_of(model, synset), []
+    monkeypatch.setattr(
+        LeaveOut, "without_a_class", lambda self, *args: asked.append(1) or args[-1]
+    )
+    stage.without_rows(np.arange(N), group.numpy(), np.arange(N) < 8)
+    assert asked == [1]
+
+
 def test_a_class_in_a_single_group_is_left_out_as_any_group(monkeypatch):
     model, synset = classifier()
     group = torch.tensor([0, 0, 1, 2, 3, 3])[torch.arange(N) // 4]
@@ -94,8 +106,8 @@ def test_a_class_in_a_single_group_is_left_out_as_any_group(monkeypatch):
 
 def test_rows_are_left_out_with_their_share_of_the_remainder():
     model, X, targets = regression_model(N, 0.1, n_targets=1)
-    # Other rows than the groups have: the remainder is what puts them right.
-    synset = everything(X.roll(5, 0), targets.roll(5, 0))
+    # Other rows than the groups have, also together: the remainder is what puts them right.
+    synset = everything(X.roll(5, 0), 1.5 * targets.roll(5, 0))
     members = [(GROUP == k).nonzero()[:, 0] for k in range(6)]
     rows = TrainingRows(X, targets, members, 100)
     stage = stage_of(model, synset, rows=rows)
@@ -163,6 +175,17 @@ def test_effects_that_are_not_finite_are_refused():
     broken = replace(stage, displacements=[moves])
     with pytest.raises(ValueError, match="hold NaN or infinity"):
         broken.attributions(synset.X[:5].numpy(), LABEL[:5].numpy(), margin)
+
+
+def test_queries_whose_effects_are_not_finite_are_named():
+    model, synset = classifier()
+
+    def of_two_classes(outputs, y):
+        return torch.where(y == 1, torch.nan, margin(outputs, y))
+
+    queries, y = synset.X[[0, 1, 2, 9, 8, 3]].numpy(), LABEL[[0, 1, 2, 9, 8, 3]].numpy()
+    with pytest.raises(ValueError, match="of 2 of 6 queries, the first of them row 3, hold NaN"):
+        stage_of(model, synset).attributions(queries, y, of_two_classes)
 
 
 @pytest.mark.parametrize("n_targets", [1, 2])
