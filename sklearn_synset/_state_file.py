@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 FORMAT = "sklearn-synset"
-VERSION = 1
+VERSION = 2
 _STATE = "state"
 _DIGEST = "sha256"
 # What safetensors stores as it is; of other arrays it stores the bytes.

@@ -25,7 +25,11 @@ from sklearn_synset._offline._anchors import TrainingRows
 from sklearn_synset._offline._data_partition import auto_n_groups, class_wise_kmeans
 from sklearn_synset._offline._offline_stage import Distillation, run_offline_stage
 from sklearn_synset._offline._probe_choice import draw_probes, n_to_choose_by
-from sklearn_synset._offline._probes import probes_of_networks, rewound_probes
+from sklearn_synset._offline._probes import (
+    probes_of_networks,
+    restarted_probes,
+    rewound_probes,
+)
 from sklearn_synset._online._fidelity import fidelity_score
 from sklearn_synset._online._group_assignment import group_centres
 from sklearn_synset._online._leave_out import LeaveOut
@@ -34,6 +38,7 @@ from sklearn_synset._online._online_stage import encoded_labels, run_online_stag
 from sklearn_synset._online._probed_fidelity import (
     measured_fidelity,
     probed_effects,
+    resized,
     warn_if_unfaithful,
 )
 from sklearn_synset._online._rows_left_out import representatives
@@ -60,6 +65,12 @@ __all__ = ["SynsetAttributor"]
 
 _FLOATS = (np.float64, np.float32)
 _N_QUERIES = 500
+_NO_RESTART = (
+    "probe='restart' needs at most 2,000 rows, a network whose trained layers all have "
+    "reset_parameters and keep no statistics of the rows, small enough for twenty passes over the "
+    "rows for each probe, and a training that brings the loss down to what it is for the network "
+    "that is explained. Use probe='rewind', or 'auto'."
+)
 
 
 class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
@@ -297,7 +308,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         ],
         "n_models": [Interval(Integral, 1, None, closed="left")],
         "n_probes": [Interval(Integral, 0, None, closed="left")],
-        "probe": [StrOptions({"rewind", "retrain"})],
+        "probe": [StrOptions({"auto", "restart", "rewind", "retrain"})],
         "input_shape": [None, tuple, list],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "device": [None, str, torch.device],
@@ -329,7 +340,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         objective="auto",
         n_models=1,
         n_probes=16,
-        probe="rewind",
+        probe="auto",
         input_shape=None,
         batch_size=4096,
         device=None,
@@ -466,9 +477,13 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
             online = run_online_stage(models, offline.synset, leave_out, n_halves, generator, rows)
             self._probes = reporting
             queries = check_random_state(seed).permutation(len(X))[:_N_QUERIES]
+            asked = X[queries], target[queries]
+            probes = choosing.joined(reporting)
+            online, ratios = resized(online, probes, *asked, self._objective(models[0], "auto"))
+            predicted, measured = probed_effects(online, reporting, *asked, objective)
+            foretold = predicted * ratios[len(choosing) :]
             self.fidelity_ = measured_fidelity(
-                *probed_effects(online, self._probes, X[queries], target[queries], objective),
-                groups[self._probes.groups],
+                predicted, measured, groups[reporting.groups], foretold
             )
         self._online = online
         ingredients = made_of(self, X, target, classes, given) if former is None else former.made_of
@@ -867,12 +882,16 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
     def _probe(self, models, rows, X, target, classes, codes, seeds, generator):
         """Leave some groups out of the real rows, in a way that no setting but `probe` changes."""
         kept = draw_probes(len(rows.rows_by_group), self.n_probes, generator)
-        if self.probe == "rewind":
+        if self.probe != "retrain":
             default = SynsetAttributor(
                 batch_size=self.batch_size, n_jobs=self.n_jobs, verbose=self.verbose
             )
             leave_out = default._leave_out(draw_seed(check_random_state(seeds[0])))
-            return rewound_probes(models, rows, leave_out, kept, generator)
+            how = models, rows, leave_out, kept, generator
+            probes = None if self.probe == "rewind" else restarted_probes(*how)
+            if probes is None and self.probe == "restart" and len(kept):
+                raise ValueError(_NO_RESTART)
+            return rewound_probes(*how) if probes is None else probes
         kept_rows = [mask.bool().numpy()[codes] for mask in kept]
         pairs = self._wrap(X, target, classes, seeds, kept_rows, "Probing")
         networks = [model for _, model in pairs]

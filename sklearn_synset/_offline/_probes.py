@@ -4,9 +4,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from tqdm.auto import tqdm
 
 from sklearn_synset._functional_model import FunctionalModel, copy_module
 from sklearn_synset._offline._anchors import TrainingRows
+from sklearn_synset._offline._restart import can_restart, restarts
 from sklearn_synset._online._leave_out import LeaveOut
 from sklearn_synset._online._objective import Objective
 from sklearn_synset._online._objective_evaluation import evaluate_objective
@@ -17,6 +19,9 @@ from sklearn_synset._torch_interop import as_array
 
 _MAX_ROWS, _MIN_ROWS = 2000, 500
 _MAX_FLOPS = 4e11
+_MAX_RESTART_FLOPS = 1e12
+_MAX_EPOCHS, _MIN_EPOCHS = 160, 20
+_N_RESTARTS = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,17 +33,27 @@ class Probes:
     kept : Tensor of shape (P, K)
         For each probe, 1 for a group that was kept and 0 for one that was left out.
 
-    theta : list of M Tensors of shape (P, D)
-        For each of the M networks that are explained, the weights of each probe.
+    theta : list of M * S Tensors of shape (P, D)
+        For each of the M networks that are explained, the weights of each probe, from each of S
+        initial weights.
 
-    buffers : list of M dicts of str to Tensor of shape (P, ...)
+    buffers : list of M * S dicts of str to Tensor of shape (P, ...)
         Buffers of the probes, such as the statistics of a normalisation, where they are not those
         of the network.
+
+    before : list of M * S Tensors of shape (D,), default=None
+        The weights with nothing left out that these probes are compared with; those of the
+        networks themselves if None, when S is 1.
+
+    tells_size : bool, default=True
+        Whether effects have the size that training from scratch gives them.
     """
 
     kept: torch.Tensor
     theta: list[torch.Tensor]
     buffers: list[dict[str, torch.Tensor]]
+    before: list[torch.Tensor] | None = None
+    tells_size: bool = True
 
     def __len__(self) -> int:
         """P, the number of probes."""
@@ -47,11 +62,24 @@ class Probes:
     def take(self, probes: slice) -> "Probes":
         """Return some of the probes."""
         buffers = [{name: value[probes] for name, value in own.items()} for own in self.buffers]
-        return Probes(self.kept[probes], [theta[probes] for theta in self.theta], buffers)
+        theta = [theta[probes] for theta in self.theta]
+        return replace(self, kept=self.kept[probes], theta=theta, buffers=buffers)
 
     def split(self, n_first: int) -> tuple["Probes", "Probes"]:
         """Return the first probes, and the others."""
         return self.take(slice(n_first)), self.take(slice(n_first, None))
+
+    def joined(self, others: "Probes") -> "Probes":
+        """Return these probes and others of the same kind, as before they were split."""
+        pairs = zip(self.buffers, others.buffers, strict=True)
+        buffers = [
+            {name: torch.cat([own[name], other[name]]) for name in own} for own, other in pairs
+        ]
+        theta = [
+            torch.cat([own, other]) for own, other in zip(self.theta, others.theta, strict=True)
+        ]
+        kept = torch.cat([self.kept, others.kept])
+        return replace(self, kept=kept, theta=theta, buffers=buffers)
 
     @property
     def groups(self) -> np.ndarray:
@@ -88,8 +116,8 @@ class Probes:
         Returns
         -------
         effects : ndarray of shape (q, P)
-            :math:`o(\theta_T) - o(\theta_{-R})`, in the objective's unit; positive when what was
-            left out had helped.
+            :math:`o(\theta) - o(\theta_{-R})` with :math:`\theta` the weights `before`, in the
+            objective's unit; positive when what was left out had helped.
         """
 
         def values(network, theta):
@@ -98,12 +126,15 @@ class Probes:
             )
 
         total = np.zeros((len(X), len(self)))
-        for model, thetas, buffers in zip(models, self.theta, self.buffers, strict=True):
-            before = values(model, model.theta)
+        starts = self.before or [model.theta for model in models]
+        networks = [model for model in models for _ in range(len(starts) // len(models))]
+        parts = zip(networks, starts, self.theta, self.buffers, strict=True)
+        for model, start, thetas, buffers in parts:
+            before = values(model, start)
             for probe, theta in enumerate(thetas):
                 own = {name: value[probe] for name, value in buffers.items()}
                 total[:, probe] += before - values(_with_buffers(model, own), theta)
-        return total / len(models)
+        return total / len(networks)
 
 
 def _with_buffers(model: FunctionalModel, buffers: dict[str, torch.Tensor]) -> FunctionalModel:
@@ -260,4 +291,63 @@ def rewound_probes(
         models, sample, kept.to(sample.weight), plans, "Probing"
     )
     theta = [model.theta + move for model, move in zip(models, moves, strict=True)]
-    return Probes(kept, theta, [{} for _ in models])
+    return Probes(kept, theta, [{} for _ in models], tells_size=False)
+
+
+def restarted_probes(
+    models: list[FunctionalModel],
+    rows: TrainingRows,
+    leave_out: LeaveOut,
+    kept: torch.Tensor,
+    generator: torch.Generator,
+) -> Probes | None:
+    """Train the networks on the real rows of the groups that are kept, from new initial weights.
+
+    Parameters
+    ----------
+    models, rows, kept, generator
+        As of `rewound_probes`.
+
+    leave_out : LeaveOut
+        Bounds the networks that are trained side by side, and tells whether to show progress.
+
+    Returns
+    -------
+    probes : Probes or None
+        What comes of it, from three initial weights for each network. None if it cannot be done:
+        for layers that `can_restart` refuses, more than 2,000 rows or too large a network, and
+        where the loss does not come down to what it is for the explained network.
+    """
+    n = len(rows.X)
+    if n > _MAX_ROWS or not len(kept) or not all(can_restart(model) for model in models):
+        return None
+    networks = [model for model in models for _ in range(_N_RESTARTS)]
+    per_epoch = flops_of_gradient(models[0], rows.X) * n * (len(kept) + 1) * len(networks)
+    max_epochs = min(_MAX_EPOCHS, int(_MAX_RESTART_FLOPS / per_epoch))
+    if max_epochs < _MIN_EPOCHS:
+        return None
+    everything = sample_of_rows(rows, n, generator)
+    kept = kept.to(everything.weight)
+    before, theta = [], []
+    hidden = not leave_out.verbose
+    with tqdm(
+        total=len(networks) * len(kept), desc="Probing", unit="network", disable=hidden
+    ) as progress:
+        for model in networks:
+            parts = restarts(
+                model,
+                everything,
+                kept,
+                generator,
+                max_epochs=max_epochs,
+                n_networks=leave_out.n_networks(model, everything),
+            )
+            if parts is None:
+                return None
+            before.append(next(parts)[0])
+            found = []
+            for part in parts:
+                found.append(part)
+                progress.update(len(part))
+            theta.append(torch.cat(found))
+    return Probes(kept, theta, [{} for _ in networks], before)

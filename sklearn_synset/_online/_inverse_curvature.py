@@ -48,6 +48,7 @@ def inverse_curvature(
     X: torch.Tensor,
     weight: torch.Tensor,
     generator: torch.Generator,
+    rank: int = _RANK,
 ) -> InverseCurvature:
     r"""Find the leading curvature of a weighted loss at the trained weights.
 
@@ -65,10 +66,13 @@ def inverse_curvature(
     generator : torch.Generator
         On the CPU.
 
+    rank : int, default=256
+        Of the curvature that is found.
+
     Returns
     -------
     inverse : InverseCurvature
-        Exact for networks of up to 1,024 weights, else of rank 256 by randomised subspace
+        Exact for networks of up to 1,024 weights, else of that rank by randomised subspace
         iteration [1]_, with the smallest curvature that was found standing for the rest.
 
     References
@@ -86,8 +90,8 @@ def inverse_curvature(
         matrix = multiply(torch.eye(D, dtype=model.dtype, device=model.device))
         eigenvalues, directions = torch.linalg.eigh((matrix + matrix.T) / 2)
         return InverseCurvature(directions, eigenvalues.clamp(min=0), 0.0)
-    shape = (D, _RANK + _OVERSAMPLING)
+    shape = (D, rank + _OVERSAMPLING)
     probes = torch.randn(shape, generator=generator, dtype=model.dtype).to(model.device)
     sketch = multiply(torch.linalg.qr(multiply(probes))[0])
-    curvature, directions = leading_curvature(multiply, sketch, _RANK)
+    curvature, directions = leading_curvature(multiply, sketch, rank)
     return InverseCurvature(directions, curvature, float(curvature[-1]))

@@ -10,12 +10,12 @@ from sklearn_synset._synset import Synset
 _ROWS = 250
 
 
-def n_minibatches(synset: Synset) -> int:
+def n_minibatches(synset: Synset, size: int = _ROWS) -> int:
     """Return how many minibatches a pass over a synset takes; 1 up to some 375 rows."""
-    return max(1, round(len(synset.weight) / _ROWS))
+    return max(1, round(len(synset.weight) / size))
 
 
-def minibatches(synset: Synset, seed: int) -> Iterator[Synset]:
+def minibatches(synset: Synset, seed: int, size: int = _ROWS) -> Iterator[Synset]:
     r"""Deal a synset's rows out at random, pass after pass, without end.
 
     Parameters
@@ -26,10 +26,13 @@ def minibatches(synset: Synset, seed: int) -> Iterator[Synset]:
     seed : int
         Of the order of the rows.
 
+    size : int, default=250
+        Rows of a minibatch.
+
     Yields
     ------
     minibatch : Synset
-        About 250 rows, whose weights are scaled by one factor so that their sum is that of all
+        About as many rows, whose weights are scaled by one factor so that their sum is that of all
         rows; the synset itself if that makes one minibatch.
 
     Examples
@@ -44,7 +47,7 @@ def minibatches(synset: Synset, seed: int) -> Iterator[Synset]:
     (250, 1000.0)
     """
     generator = torch.Generator().manual_seed(seed)
-    n_rows, n_parts = len(synset.weight), n_minibatches(synset)
+    n_rows, n_parts = len(synset.weight), n_minibatches(synset, size)
     while n_parts == 1:
         yield synset
     while True:

@@ -1,6 +1,6 @@
 """The online stage: networks without some groups, and what queries lose by it."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import numpy as np
@@ -13,6 +13,11 @@ from sklearn_synset._offline._anchors import TrainingRows
 from sklearn_synset._offline._probes import Probes, sample_of_rows
 from sklearn_synset._online._attribution_matrix import effects_by_network
 from sklearn_synset._online._datamodel import datamodel_weights, random_halves
+from sklearn_synset._online._first_order_displacement import (
+    adds_to,
+    blended,
+    first_order_displacements,
+)
 from sklearn_synset._online._leave_out import LeaveOut, leave_one_out, loses_a_class
 from sklearn_synset._online._measured_remainder import can_be_measured, measured_remainder
 from sklearn_synset._online._objective import Objective
@@ -57,6 +62,9 @@ class OnlineStage:
 
     rows : TrainingRows or None
         The training rows; only what single rows do needs them.
+
+    size : float, default=1
+        What displacements were multiplied by, see `resized`.
     """
 
     models: list[FunctionalModel]
@@ -67,6 +75,7 @@ class OnlineStage:
     displacements: list[torch.Tensor]
     is_datamodel: bool
     rows: TrainingRows | None
+    size: float = 1.0
 
     def __getstate__(self) -> dict[str, object]:
         """Leave out what can be worked out again."""
@@ -85,6 +94,11 @@ class OnlineStage:
             for model, retraining in zip(self.models, self.retrainings, strict=True)
         ]
 
+    def resized(self, factor: float) -> "OnlineStage":
+        """Return the stage with displacements that are longer by a factor."""
+        longer = [factor * displacement for displacement in self.displacements]
+        return replace(self, displacements=longer, size=factor * self.size)
+
     def without_rows(
         self, representative: np.ndarray, group: np.ndarray, removed: np.ndarray
     ) -> list[torch.Tensor]:
@@ -98,11 +112,13 @@ class OnlineStage:
         Returns
         -------
         displacements : list of Tensor of shape (1, D)
-            Of whole groups, what leaving these groups out of the synset gives; from further back
-            if several are left out and with them a class.
+            Of a whole group, the one that its effects are of. Of several, what leaving these
+            groups out of the synset gives; from further back if with them a class is left out.
         """
         n_removed = np.bincount(group[removed], minlength=self.synset.n_groups)
         size = as_array(self.synset.group_size)
+        if not self.is_datamodel and (n_removed > 0).sum() == 1 and (n_removed == size).any():
+            return [each[n_removed.argmax()][None] for each in self.displacements]
         synset, plans = self.synset, self.retrainings
         if np.isin(n_removed / size, (0, 1)).all():
             kept = torch.as_tensor(n_removed == 0)[None]
@@ -117,7 +133,8 @@ class OnlineStage:
                 self.leave_out.without_a_class(model, synset, plan)
                 for model, plan in zip(self.models, plans, strict=True)
             ]
-        return self.leave_out.displacements_by_network(self.models, synset, kept, plans)
+        moves = self.leave_out.displacements_by_network(self.models, synset, kept, plans)
+        return [self.size * move for move in moves]
 
     def own_group_objectives(
         self, X: np.ndarray, target: np.ndarray, own_group: np.ndarray, objective: Objective
@@ -222,7 +239,7 @@ def run_online_stage(
 
     rows : TrainingRows, default=None
         Training rows to keep for what single rows do; they also tell what the synset lacks, see
-        `measured_remainder`.
+        `measured_remainder`, and what groups do to first order, see `first_order_displacements`.
 
     Returns
     -------
@@ -238,9 +255,33 @@ def run_online_stage(
         models, synset, kept, retrainings, "Leaving out"
     )
     is_datamodel = n_halves is not None
+    if not is_datamodel and rows is not None and leave_out.solver == "gradient_descent":
+        displacements = [
+            _with_first_order(model, synset, leave_out, rows, retraining, displacement)
+            for model, retraining, displacement in zip(
+                models, retrainings, displacements, strict=True
+            )
+        ]
     return OnlineStage(
         models, synset, leave_out, retrainings, kept, displacements, is_datamodel, rows
     )
+
+
+def _with_first_order(
+    model: FunctionalModel,
+    synset: Synset,
+    leave_out: LeaveOut,
+    rows: TrainingRows,
+    retraining: Retraining,
+    displacement: torch.Tensor,
+) -> torch.Tensor:
+    """Return displacements (K, D) mixed with those of first order, where that is of use."""
+    if not adds_to(model, retraining):
+        return displacement
+    generator = torch.Generator().manual_seed(leave_out.seed)
+    sample = sample_of_rows(rows, _MEASURED_ROWS, generator)
+    first = first_order_displacements(model, synset, rows, sample, retraining, generator)
+    return blended(displacement, first)
 
 
 def _plan(
