@@ -66,10 +66,10 @@ __all__ = ["SynsetAttributor"]
 _FLOATS = (np.float64, np.float32)
 _N_QUERIES = 500
 _NO_RESTART = (
-    "probe='restart' needs at most 2,000 rows, a network whose trained layers all have "
-    "reset_parameters and keep no statistics of the rows, small enough for twenty passes over the "
-    "rows for each probe, and a training that brings the loss down to what it is for the network "
-    "that is explained. Use probe='rewind', or 'auto'."
+    "probe='restart' needs at most 2,000 rows, a network of several layers of which all that are "
+    "trained have reset_parameters and none keeps statistics of the rows, small enough for twenty "
+    "passes over the rows for each probe, and a training that brings the loss down to what it is "
+    "for the network that is explained. Use probe='rewind', or 'auto'."
 )
 
 

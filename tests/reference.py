@@ -25,6 +25,16 @@ def loss_of_row(model, output, target):
     return torch.nn.functional.mse_loss(output, target)
 
 
+def gradients_by_loop(model, theta, X, targets):
+    """Return the gradient (n, D) of each row's loss."""
+    gradients = []
+    for x, target in zip(X, targets, strict=True):
+        point = theta.clone().requires_grad_()
+        loss = loss_of_row(model, model(point, x[None])[0], target)
+        gradients.append(torch.autograd.grad(loss, point)[0])
+    return torch.stack(gradients)
+
+
 def nesterov_by_loop(gradient, start, n_steps, step_size, momentum=0.9):
     """Minimise by gradient descent with Nesterov momentum, one network at a time."""
     theta, velocity = start.clone(), torch.zeros_like(start)

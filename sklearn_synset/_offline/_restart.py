@@ -18,7 +18,7 @@ _STEP_TIMES_LAYERS = 0.4  # curvature rises more on the way, the deeper the netw
 _BATCHES_PER_EPOCH = 16
 _SMALLEST_BATCH, _LARGEST_BATCH = 20, 100
 _AVERAGING = 3
-_MAX_EPOCHS = 160
+_MAX_EPOCHS = 80
 _FIT_ENOUGH = 2.0  # times the loss of the explained network
 _ROUNDING = 1e-6
 _SMALLEST_CURVATURE = 1e-6
@@ -96,7 +96,7 @@ def restarts(
     generator : torch.Generator
         On the CPU; draws the initial weights and the order of the rows.
 
-    max_epochs : int, default=160
+    max_epochs : int, default=80
         The most passes over the rows.
 
     n_networks : int, default=16

@@ -10,12 +10,12 @@ from sklearn_synset._synset import Synset
 _ROWS = 250
 
 
-def n_minibatches(synset: Synset, size: int = _ROWS) -> int:
+def n_minibatches(synset: Synset, size: int | None = None) -> int:
     """Return how many minibatches a pass over a synset takes; 1 up to some 375 rows."""
-    return max(1, round(len(synset.weight) / size))
+    return max(1, round(len(synset.weight) / (size or _ROWS)))
 
 
-def minibatches(synset: Synset, seed: int, size: int = _ROWS) -> Iterator[Synset]:
+def minibatches(synset: Synset, seed: int, size: int | None = None) -> Iterator[Synset]:
     r"""Deal a synset's rows out at random, pass after pass, without end.
 
     Parameters
@@ -26,8 +26,8 @@ def minibatches(synset: Synset, seed: int, size: int = _ROWS) -> Iterator[Synset
     seed : int
         Of the order of the rows.
 
-    size : int, default=250
-        Rows of a minibatch.
+    size : int, default=None
+        Rows of a minibatch; 250 if None.
 
     Yields
     ------

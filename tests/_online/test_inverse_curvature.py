@@ -40,12 +40,12 @@ def test_rows_at_once_do_not_change_the_curvature(monkeypatch):
 
 
 def test_a_low_rank_finds_the_leading_curvature_and_bounds_the_rest(monkeypatch):
-    for name, value in (("_EXACT_UP_TO", 0), ("_RANK", 6), ("_OVERSAMPLING", 6)):
+    for name, value in (("_EXACT_UP_TO", 0), ("_OVERSAMPLING", 6)):
         monkeypatch.setattr(_inverse_curvature, name, value)
     model, X, _ = classification_model(10, module=mlp(n_hidden=40))
     matrix = gauss_newton_matrix(model, model.theta, X)
     curvature, vectors = torch.linalg.eigh(matrix)
-    inverse = inverse_curvature(model, X, torch.ones(10, dtype=X.dtype), generator())
+    inverse = inverse_curvature(model, X, torch.ones(10, dtype=X.dtype), generator(), rank=6)
     assert inverse.directions.shape == (model.n_parameters, 6)
     torch.testing.assert_close(inverse.curvature, curvature.flip(0)[:6], rtol=1e-3, atol=1e-9)
     leading, flat = vectors[:, -1][None], vectors[:, 0][None]
@@ -85,8 +85,7 @@ def test_a_damping_of_0_is_the_root_of_the_rounding_error_of_the_largest_curvatu
 def test_a_network_of_few_weights_is_inverted_exactly(monkeypatch, more):
     model, X, _ = classification_model(8)
     monkeypatch.setattr(_inverse_curvature, "_EXACT_UP_TO", model.n_parameters + more)
-    monkeypatch.setattr(_inverse_curvature, "_RANK", 5)
-    inverse = inverse_curvature(model, X, torch.ones(8, dtype=X.dtype), generator())
+    inverse = inverse_curvature(model, X, torch.ones(8, dtype=X.dtype), generator(), rank=5)
     n_directions = model.n_parameters if more == 0 else 5
     assert inverse.directions.shape == (model.n_parameters, n_directions)
     assert (inverse.rest == 0) == (more == 0)

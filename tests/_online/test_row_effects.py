@@ -6,16 +6,14 @@ import torch
 from sklearn_synset._offline._anchors import TrainingRows
 from sklearn_synset._online import _row_effects
 from sklearn_synset._online._objective import margin, negative_squared_error
-from sklearn_synset._online._removal import Retraining, removal_path
-from sklearn_synset._online._rewinding import rewound
-from sklearn_synset._online._row_effects import RowEffects, retraining_path, row_gradients
+from sklearn_synset._online._removal import Retraining
+from sklearn_synset._online._row_effects import RowEffects
 from sklearn_synset._synset import Synset
 from tests.problems import classification_model, functional, regression_model
 from tests.reference import (
     gauss_newton_matrix,
+    gradients_by_loop,
     linear_module,
-    loss_of_row,
-    nesterov_by_loop,
     softmax_regression,
 )
 
@@ -43,15 +41,6 @@ def queries(build, n=5):
     return X, targets, negative_squared_error
 
 
-def gradients_by_loop(model, theta, X, targets):
-    gradients = []
-    for x, target in zip(X, targets, strict=True):
-        point = theta.clone().requires_grad_()
-        loss = loss_of_row(model, model(point, x[None])[0], target)
-        gradients.append(torch.autograd.grad(loss, point)[0])
-    return torch.stack(gradients)
-
-
 def objective_gradients_by_loop(model, X, y, objective):
     gradients = []
     for i in range(len(X)):
@@ -59,43 +48,6 @@ def objective_gradients_by_loop(model, X, y, objective):
         value = objective(model(point, X[[i]]), y[[i]])[0]
         gradients.append(torch.autograd.grad(value, point)[0])
     return torch.stack(gradients)
-
-
-@pytest.mark.parametrize("build", [classification_model, regression_model])
-def test_gradients_of_rows_equal_a_loop(build):
-    model, X, targets = build(N_ROWS)
-    actual = row_gradients(model, 0.7 * model.theta, X, targets)
-    expected = gradients_by_loop(model, 0.7 * model.theta, X, targets)
-    torch.testing.assert_close(actual, expected)
-
-
-@pytest.mark.parametrize("n_steps", [1, 2, 7, 20])
-def test_each_step_of_the_path_counts_by_what_it_can_still_move(n_steps):
-    effects = problem(classification_model, retraining=Retraining(0.5, n_steps, 0.05))
-    model, (X, targets) = effects.model, (effects.rows.X, effects.rows.targets)
-    path = retraining_path(model, effects.synset, effects.retraining)
-    points = [rewound(model, 0.5)]
-    everything = torch.ones(1, 3, dtype=X.dtype)
-    points += [
-        theta[0] for theta in removal_path(model, effects.synset, everything, effects.retraining)
-    ]
-    # Where plain descent ends that is pushed by one unit in one step only.
-    reach = []
-    for pushed in range(n_steps):
-        step = iter(range(n_steps))
-        push = lambda _, step=step, pushed=pushed: torch.tensor(float(next(step) == pushed))  # noqa: E731
-        reach.append(-float(nesterov_by_loop(push, torch.tensor(0.0), n_steps, 0.05)))
-    assert path.damping == pytest.approx(2 / sum(reach))
-    times = sorted({0} | {round(n_steps ** (part / 5)) for part in range(1, 6)})
-    at_anchors = {time: gradients_by_loop(model, points[time], X, targets) for time in times}
-    expected = torch.zeros_like(at_anchors[0])
-    for step, weight in enumerate(reach):
-        before = max(time for time in times if time <= step)
-        after = min(time for time in times if time > step)
-        part = (step - before) / (after - before)
-        between = (1 - part) * at_anchors[before] + part * at_anchors[after]
-        expected += weight / sum(reach) * between
-    torch.testing.assert_close(path.gradients(model, X, targets), expected)
 
 
 @pytest.mark.parametrize("build", [classification_model, regression_model])

@@ -1,0 +1,218 @@
+"""Networks that are trained from new initial weights."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from sklearn_synset._offline import _restart as module
+from sklearn_synset._offline._restart import can_restart, initial_weights, restarts
+from sklearn_synset._online._curvature import largest_curvature
+from sklearn_synset._synset import Synset
+from tests.problems import classification_model, functional, mlp, seeded, small_conv, train
+from tests.reference import loss_of_row, training_objective
+
+N = 60
+GROUP = torch.arange(N) % 4
+
+
+@pytest.fixture(scope="module")
+def problem():
+    """Return a trained network, and its rows in four groups."""
+    rng = np.random.RandomState(0)
+    X, y = rng.randn(N, 4), np.arange(N) % 3
+    X[np.arange(N), y] += 2
+    module = train(mlp(), X, y, nn.CrossEntropyLoss(), n_steps=60)
+    model = functional(module, X, y, np.arange(3), weight_decay=0.01)
+    targets = torch.eye(3, dtype=torch.float64)[torch.from_numpy(y)]
+    rows = Synset(
+        torch.from_numpy(X), targets, torch.ones(N).to(targets), GROUP, GROUP.bincount().to(targets)
+    )
+    return model, rows
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def loss_of(model, rows, theta):
+    losses = [loss_of_row(model, model(theta, rows.X[[i]])[0], rows.y[i]) for i in range(N)]
+    return float(torch.stack(losses).mean())
+
+
+def leave_one_out(rows):
+    return 1 - torch.eye(4).to(rows.weight)
+
+
+def test_initial_weights_are_those_of_a_new_module():
+    model = classification_model(6)[0]
+    expected = seeded(mlp, seed=7)
+    torch.manual_seed(3)
+    before = torch.random.get_rng_state()
+    found = initial_weights(model, 7)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    # `reset_parameters` draws in float64 here, the constructor in float32 before the conversion.
+    sizes = [parameter.detach().std() for parameter in expected.parameters()]
+    for own, size in zip(model.unflatten(found).values(), sizes, strict=True):
+        assert 0.3 < float(own.std() / size) < 3
+    assert torch.equal(found, initial_weights(model, 7))
+    assert not torch.equal(found, initial_weights(model, 8))
+    assert not torch.equal(found, model.theta)
+
+
+def test_what_was_not_trained_stays_as_it_is():
+    module = mlp()
+    module[0].requires_grad_(False)
+    model = classification_model(6, module=module)[0]
+    assert model.names == ("2.weight", "2.bias")
+    assert initial_weights(model, 0).shape == model.theta.shape
+    assert torch.equal(model.module[0].weight, module[0].weight)
+
+
+class Scaled(nn.Module):
+    """A layer with a weight of its own and no way to draw it again."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.scale = nn.Linear(4, 3), nn.Parameter(torch.ones(3))
+
+    def forward(self, X):
+        return self.layer(X) * self.scale
+
+
+def test_layers_without_initial_weights_or_with_statistics_are_refused():
+    assert can_restart(classification_model(6)[0])
+    assert not can_restart(classification_model(6, module=seeded(Scaled).double())[0])
+    conv = functional(small_conv(), np.zeros((2, 1, 4, 4)), np.arange(2), np.arange(3))
+    assert not can_restart(conv)
+    norm = seeded(lambda: nn.Sequential(nn.Linear(4, 5), nn.LayerNorm(5), nn.Linear(5, 3))).double()
+    assert can_restart(classification_model(6, module=norm)[0])
+
+
+def test_a_scale_that_was_not_trained_needs_no_initial_weights():
+    scaled = seeded(Scaled).double()
+    scaled.scale.requires_grad_(False)
+    assert can_restart(classification_model(6, module=scaled)[0])
+
+
+def by_loop(model, rows, kept, seed, step_size, n_epochs):
+    """Average the weights of one network, trained on the kept rows of each minibatch."""
+    theta = initial_weights(model, seed)
+    average, velocity = theta.clone(), torch.zeros_like(theta)
+    draw, step = torch.Generator().manual_seed(seed), 0
+    for _ in range(n_epochs):
+        for batch in torch.randperm(N, generator=draw).chunk(3):
+            step += 1
+            own = batch[kept[GROUP[batch]] > 0]
+            ahead = (theta + 0.9 * velocity).requires_grad_()
+            loss = training_objective(model, rows.X[own], rows.y[own], ahead, 0.01)
+            velocity = 0.9 * velocity - step_size * torch.autograd.grad(loss, ahead)[0]
+            theta = theta + velocity
+            average = average + 4 / (step + 3) * (theta - average)
+    return average
+
+
+def test_networks_equal_a_loop_over_single_ones(problem):
+    model, rows = problem
+    kept = leave_one_out(rows)
+    parts = list(restarts(model, rows, kept, generator(), n_networks=3))
+    assert [len(part) for part in parts] == [1, 3, 1]
+    draw = generator()
+    seed = int(torch.randint(2**31, (), generator=draw))
+    start = initial_weights(model, seed)
+
+    def loss(theta):
+        return training_objective(model, rows.X, rows.y, theta, 0.01)
+
+    points = (start, (start + model.theta) / 2, model.theta)
+    step_size = 0.2 / max(largest_curvature(loss, point, draw) for point in points)
+    goal, n_epochs = loss_of(model, rows, model.theta), 0
+    while True:
+        n_epochs += 1
+        average = by_loop(model, rows, torch.ones(4), seed, step_size, n_epochs)
+        if loss_of(model, rows, average) <= goal:
+            break
+    assert n_epochs > 1
+    torch.testing.assert_close(parts[0][0], average)
+    for group in range(4):
+        expected = by_loop(model, rows, kept[group], seed, step_size, n_epochs)
+        torch.testing.assert_close(torch.cat(parts[1:])[group], expected)
+
+
+def test_networks_side_by_side_do_not_change_them(problem):
+    model, rows = problem
+    alone, together = (
+        torch.cat(list(restarts(model, rows, leave_one_out(rows), generator(), n_networks=n)))
+        for n in (1, 16)
+    )
+    torch.testing.assert_close(alone, together)
+
+
+def test_the_network_with_all_groups_fits_as_the_explained_one(problem):
+    model, rows = problem
+    goal = loss_of(model, rows, model.theta)
+    for seed in range(3):
+        theta = next(restarts(model, rows, leave_one_out(rows), generator(seed)))[0]
+        assert 0.5 * goal < loss_of(model, rows, theta) <= goal
+        assert (theta - model.theta).norm() > 0.5 * model.theta.norm()
+
+
+@pytest.mark.parametrize(("fit_enough", "is_enough"), [(1000.0, True), (1.0, False)])
+def test_a_network_that_cannot_fit_as_well_is_none(problem, fit_enough, is_enough, monkeypatch):
+    model, rows = problem
+    monkeypatch.setattr(module, "_FIT_ENOUGH", fit_enough)
+    found = restarts(model, rows, leave_one_out(rows), generator(), max_epochs=1)
+    assert (found is not None) is is_enough
+
+
+def test_a_descent_that_diverges_is_none(problem, monkeypatch):
+    monkeypatch.setattr(module, "_STEP_OVER_CURVATURE", 1e6)
+    monkeypatch.setattr(module, "_STEP_TIMES_LAYERS", 1e6)
+    model, rows = problem
+    assert restarts(model, rows, leave_one_out(rows), generator()) is None
+
+
+def test_the_best_epoch_is_taken_where_none_fits_as_well(problem, monkeypatch):
+    model, rows = problem
+    # The explained network's loss, and that after each epoch.
+    first, second = iter([1.0, 3, 2, 2.5]), iter([1.0, 3, 0.5])
+    monkeypatch.setattr(module, "_data_loss", lambda *_: next(first))
+    monkeypatch.setattr(module, "_FIT_ENOUGH", 5.0)
+    found = torch.cat(list(restarts(model, rows, leave_one_out(rows), generator(), max_epochs=3)))
+    monkeypatch.setattr(module, "_data_loss", lambda *_: next(second))
+    expected = restarts(model, rows, leave_one_out(rows), generator(), max_epochs=2)
+    torch.testing.assert_close(found, torch.cat(list(expected)))
+
+
+def test_deeper_networks_take_shorter_steps(problem):
+    _, rows = problem
+    deep = nn.Sequential(*(nn.Linear(4, 4) for _ in range(4)), nn.Linear(4, 3))
+    model = classification_model(6, module=deep.double())[0]
+    everything = torch.ones_like(rows.group_size)
+
+    def loss(theta):
+        return module.mean_loss(model, rows, 0.0, theta, everything)
+
+    start, draw = initial_weights(model, 0), generator()
+    points = (start, (start + model.theta) / 2, model.theta)
+    curvature = max(largest_curvature(loss, point, draw) for point in points)
+    size = module._step_size(model, rows, start, generator())
+    assert size * curvature == pytest.approx(0.4 / 5)
+
+
+@pytest.mark.parametrize(("n_rows", "n_batches"), [(30, 2), (400, 16), (4000, 40)])
+def test_an_epoch_is_sixteen_minibatches_of_twenty_to_a_hundred_rows(
+    n_rows, n_batches, monkeypatch
+):
+    model, X, targets = classification_model(n_rows)
+    group = torch.arange(n_rows) % 4
+    rows = Synset(X, targets, torch.ones(n_rows).to(X), group, group.bincount().to(X))
+    seen = []
+    monkeypatch.setattr(
+        module,
+        "_batch_objective",
+        lambda model, batch, theta, kept: (seen.append(1), theta.sum())[1],
+    )
+    epochs = module._averaged_descent(model, rows, torch.ones(1, 4).to(X), model.theta, 0.1, 0)
+    next(epochs)
+    assert len(seen) == n_batches
