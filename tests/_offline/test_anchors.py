@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -83,13 +85,15 @@ def test_drawn_anchors_are_spread_over_the_paths_in_the_logarithm_of_time(proble
         assert any(round(low) <= step <= round(high) for step in steps)
 
 
-def test_points_of_paths_that_diverge_are_left_out(problem, monkeypatch):
-    model = problem[0]
-    far = model.theta.new_full((1, len(model.theta)), 1e6)
+@pytest.mark.parametrize(("norms", "n_found"), [(1e6, 2), (5, 8)])
+def test_points_of_paths_that_diverge_are_left_out(problem, monkeypatch, norms, n_found):
+    theta = 5 * problem[0].theta  # far from small
+    problem = replace(problem[0], theta=theta), *problem[1:]
+    point = norms * theta[None]
 
     def path(model, synset, kept, retraining):
         for _ in range(retraining.n_steps):
-            yield far.expand(len(kept), -1)
+            yield point.expand(len(kept), -1)
 
     monkeypatch.setattr(module, "removal_path", path)
-    assert len(draw(problem, 8)) == 2
+    assert len(draw(problem, 8)) == n_found

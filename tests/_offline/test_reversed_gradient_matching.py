@@ -63,6 +63,15 @@ def test_the_first_distance_is_that_of_the_starting_rows(problem):
     assert run(problem, 1).loss_curve[0] == pytest.approx(expected, rel=0.02)
 
 
+def test_a_group_of_fewer_rows_than_others_counts_by_its_own(problem):
+    model, X, targets = classification_model(30, 0.01)
+    group = torch.arange(6).repeat_interleave(torch.tensor([1, 2, 4, 6, 8, 9]))
+    size = group.bincount().to(X)
+    synset = Synset(X, targets, 2 * torch.ones(30).to(X), group, size)
+    matching = run((model, synset, *problem[2:]), 1)
+    assert matching.loss_curve[0] == pytest.approx(distance(problem, synset), rel=0.02)
+
+
 def test_a_step_on_some_groups_moves_their_rows_alone(problem, monkeypatch):
     monkeypatch.setattr(module, "_ROWS_PER_STEP", 4)
     start, result = problem[1], run(problem, 1, max_iter=10).result

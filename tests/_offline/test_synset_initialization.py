@@ -186,6 +186,11 @@ def test_what_is_no_average_of_rows_is_refused(what):
         module._check_rows(*WRONG[what], size=2 + (what == "too many rows"), n_rows=5)
 
 
+def test_a_callable_that_returns_no_averages_is_refused():
+    with pytest.raises(ValueError, match=r"averages of shape \(m, 4\) and m positive weights"):
+        started(lambda rows, *_: (torch.eye(len(rows)), -torch.ones(len(rows))), 4)
+
+
 def test_averages_of_rows_that_are_read_a_few_at_a_time_are_the_same(monkeypatch):
     average = torch.rand(3, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     expected = torch.einsum("mn,nij->mij", average, X)

@@ -151,16 +151,16 @@ def test_an_objective_that_gives_no_value_for_each_row_is_refused(objective, los
 @pytest.mark.parametrize(
     ("loss", "n_outputs", "kind"),
     [
-        ("cross_entropy", 3, ((3,), torch.int64, ())),
-        ("squared_error", 1, ((1,), torch.float32, ())),
-        ("squared_error", 4, ((4,), torch.float32, (4,))),
+        ("cross_entropy", 3, ((2, 3), torch.int64, (2,))),
+        ("squared_error", 1, ((2, 1), torch.float32, (2,))),
+        ("squared_error", 4, ((2, 4), torch.float32, (2, 4))),
     ],
 )
 def test_an_objective_is_tried_on_what_it_will_get(loss, n_outputs, kind):
     seen = []
 
     def objective(outputs, y):
-        seen.append((tuple(outputs.shape[1:]), y.dtype, tuple(y.shape[1:])))
+        seen.append((tuple(outputs.shape), y.dtype, tuple(y.shape)))
         return outputs.sum(-1)
 
     assert resolve_objective(objective, loss, loss_scale=1.0, n_outputs=n_outputs) is objective

@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from sklearn_synset._offline._anchors import TrainingRows
-from sklearn_synset._offline._probes import sample_of_rows
+from sklearn_synset._offline._probes import Probes, sample_of_rows
 from sklearn_synset._online import _online_stage as module
 from sklearn_synset._online._attribution_matrix import attribution_matrix
 from sklearn_synset._online._datamodel import datamodel_weights
 from sklearn_synset._online._leave_out import LeaveOut, leave_one_out
 from sklearn_synset._online._objective import margin, prediction
 from sklearn_synset._online._online_stage import run_online_stage
+from sklearn_synset._online._own_group import own_group_objectives
 from sklearn_synset._online._rows_left_out import in_two_groups
 from sklearn_synset._synset import Synset
 from tests.problems import classification_model, regression_model
@@ -200,6 +201,47 @@ def test_values_are_predicted_in_the_shape_of_the_targets(n_targets):
         np.testing.assert_allclose(
             stage.objectives(X[:7].numpy(), y, prediction), expected[:, 0], rtol=1e-12
         )
+
+
+def test_classes_are_predicted_by_the_mean_outputs_of_networks():
+    model, synset = classifier()
+    other = replace(model, theta=-0.5 * model.theta)
+    generator = torch.Generator().manual_seed(0)
+    stage = run_online_stage([model, other], synset, HOW, None, generator)
+    outputs = [each(each.theta, synset.X) for each in (model, other)]
+    expected = torch.stack(outputs).mean(0).argmax(1)
+    assert len(expected.unique()) > 1
+    np.testing.assert_array_equal(stage.predictions(synset.X.numpy()), expected.numpy())
+
+
+def test_labels_are_whole_numbers_and_values_as_exact_as_the_network():
+    classes, values = classifier()[0], regression_model(N, n_targets=1)[0]
+    labels = module.encoded_labels(classes, np.array([2.0, 0.0]))
+    assert labels.dtype == torch.long and labels.tolist() == [2, 0]
+    targets = module.encoded_labels(values, np.array([0.1, 2.5]))
+    assert targets.dtype == torch.float64 and targets.tolist() == [0.1, 2.5]
+
+
+def test_objectives_of_networks_without_the_queries_are_the_mean_over_networks():
+    model, synset = classifier()
+    models = [model, replace(model, theta=1.2 * model.theta)]
+    X, y, group = synset.X[:9], LABEL[:9], GROUP[:9]
+    stages = [stage_of(model, synset) for model in models]
+    together = replace(stages[0], models=models)
+    each = [own_group_objectives(m, synset, HOW, X, y, group, margin).numpy() for m in models]
+    for stage, expected in [(stages[0], each[0]), (together, np.mean(each, axis=0))]:
+        found = stage.own_group_objectives(X.numpy(), y.numpy(), group.numpy(), margin)
+        np.testing.assert_allclose(found, expected)
+
+
+def test_measured_effects_are_those_of_the_probes():
+    model, synset = classifier()
+    theta = torch.stack([0.9 * model.theta, 1.1 * model.theta])
+    probes = Probes(torch.ones(2, 6), [theta], [{}])
+    X, y = synset.X[:5], LABEL[:5]
+    found = stage_of(model, synset).measured(probes, X.numpy(), y.numpy(), margin)
+    of = [margin(model(each, X), y) for each in (model.theta, *theta)]
+    np.testing.assert_allclose(found, torch.stack([of[0] - of[1], of[0] - of[2]], 1).numpy())
 
 
 def test_what_rows_do_needs_the_rows():
