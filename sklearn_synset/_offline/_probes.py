@@ -323,33 +323,33 @@ def restarted_probes(
     n, model = len(rows.X), models[0]
     if n > _MAX_ROWS or not len(kept) or is_single_layer(model) or not can_restart(model):
         return None
-    networks = [model for model in models for _ in range(_N_RESTARTS)]
-    per_epoch = flops_of_gradient(models[0], rows.X) * n * (len(kept) + 1) * len(networks)
+    n_networks = _N_RESTARTS * len(models) * len(kept)
+    per_epoch = flops_of_gradient(model, rows.X) * n * n_networks
     max_epochs = min(_MAX_EPOCHS, int(_MAX_RESTART_FLOPS / per_epoch))
     if max_epochs < _MIN_EPOCHS:
         return None
     everything = sample_of_rows(rows, n, generator)
     kept = kept.to(everything.weight)
-    before, theta = [], []
+    before: list[torch.Tensor] = []
+    theta: list[torch.Tensor] = []
     hidden = not leave_out.verbose
-    with tqdm(
-        total=len(networks) * len(kept), desc="Probing", unit="network", disable=hidden
-    ) as progress:
-        for model in networks:
-            parts = restarts(
+    with tqdm(total=n_networks, desc="Probing", unit="network", disable=hidden) as progress:
+        for model in models:
+            found = restarts(
                 model,
                 everything,
                 kept,
                 generator,
+                n_restarts=_N_RESTARTS,
                 max_epochs=max_epochs,
                 n_networks=leave_out.n_networks(model, everything),
             )
-            if parts is None:
+            if found is None:
                 return None
-            before.append(next(parts)[0])
-            found = []
-            for part in parts:
-                found.append(part)
+            before.extend(found[0])
+            parts = []
+            for part in found[1]:
+                parts.append(part)
                 progress.update(len(part))
-            theta.append(torch.cat(found))
-    return Probes(kept, theta, [{} for _ in networks], before)
+            theta.extend(torch.cat(parts).split(len(kept)))
+    return Probes(kept, theta, [{} for _ in theta], before)

@@ -77,9 +77,10 @@ def restarts(
     kept: torch.Tensor,
     generator: torch.Generator,
     *,
+    n_restarts: int = 1,
     max_epochs: int = _MAX_EPOCHS,
     n_networks: int = 16,
-) -> Iterator[torch.Tensor] | None:
+) -> tuple[torch.Tensor, Iterator[torch.Tensor]] | None:
     r"""Train networks with and without some groups from the same new initial weights.
 
     Parameters
@@ -96,6 +97,9 @@ def restarts(
     generator : torch.Generator
         On the CPU; draws the initial weights and the order of the rows.
 
+    n_restarts : int, default=1
+        Initial weights S to draw.
+
     max_epochs : int, default=80
         The most passes over the rows.
 
@@ -104,50 +108,54 @@ def restarts(
 
     Returns
     -------
-    networks : iterator of Tensor of shape (p, D), or None
-        Weights of a network that is trained on all groups, (1, D), then a few at a time of those
-        without. None if the former's loss does not come down to twice that of the explained
-        network: it is then trained in another way.
+    before : Tensor of shape (S, D)
+        Weights of networks that are trained on all groups.
+
+    networks : iterator of Tensor of shape (b, D)
+        Weights of those without some, a few at a time: all P from the first initial weights, then
+        from the second. None in the place of both if the loss with all groups, mean over S, does
+        not come down to twice that of the explained network: it was then trained in another way.
 
     Notes
     -----
     Minibatch descent with Nesterov momentum and a polynomial-decay average of the weights [1]_,
-    for as many epochs as it takes until the network with all groups fits the rows as the explained
-    one does. Steps are 0.2 over the largest curvature (at the initial, the trained and the mean
-    weights), and shorter with more than two layers: effects come out too small with much
-    shorter steps, and too large with longer ones.
+    for as many epochs as it takes until the networks with all groups fit the rows as the explained
+    one does. Steps are 0.2 over the largest curvature (at the first initial weights, the trained
+    ones and their mean), and shorter with more than two layers: effects come out too small with
+    much shorter steps, and too large with longer ones.
 
     References
     ----------
     .. [1] Shamir, Zhang, "Stochastic gradient descent for non-smooth optimization: convergence
        results and optimal averaging schemes", ICML 2013, section 4.
     """
-    seed = int(torch.randint(2**31, (), generator=generator))
-    start = initial_weights(model, seed)
-    everything = rows.group_size.new_ones(1, rows.n_groups)
-    step_size = _step_size(model, rows, start, generator)
+    seeds = torch.randint(2**31, (n_restarts,), generator=generator).tolist()
+    starts = torch.stack([initial_weights(model, seed) for seed in seeds])
+    step_size = _step_size(model, rows, starts[0], generator)
     goal = _data_loss(model, rows, model.theta)
     best: tuple[float, int, torch.Tensor] | None = None
-    epochs = _averaged_descent(model, rows, everything, start, step_size, seed)
-    for epoch, (theta,) in enumerate(islice(epochs, max_epochs), 1):
-        loss = _data_loss(model, rows, theta)
+    everything = rows.group_size.new_ones(n_restarts, rows.n_groups)
+    epochs = _averaged_descent(model, rows, everything, starts, step_size, seeds[0])
+    for epoch, reached in enumerate(islice(epochs, max_epochs), 1):
+        loss = sum(_data_loss(model, rows, theta) for theta in reached) / n_restarts
         if not math.isfinite(loss):
             break
         if best is None or loss < best[0]:
-            best = loss, epoch, theta
+            best = loss, epoch, reached
         if loss <= goal:
             break
     if best is None or best[0] > _FIT_ENOUGH * goal + _ROUNDING:
         return None
-    _, n_epochs, theta = best
+    _, n_epochs, before = best
 
     def networks() -> Iterator[torch.Tensor]:
-        yield theta[None]
-        for part in kept.split(n_networks):
-            paths = _averaged_descent(model, rows, part, start, step_size, seed)
+        pairs = torch.cartesian_prod(torch.arange(n_restarts), torch.arange(len(kept)))
+        for part in pairs.split(n_networks):
+            start, own = starts[part[:, 0]], kept[part[:, 1]]
+            paths = _averaged_descent(model, rows, own, start, step_size, seeds[0])
             yield next(islice(paths, n_epochs - 1, None))
 
-    return networks()
+    return before, networks()
 
 
 def _data_loss(model: FunctionalModel, rows: Synset, theta: torch.Tensor) -> float:
@@ -176,19 +184,19 @@ def _averaged_descent(
     model: FunctionalModel,
     rows: Synset,
     kept: torch.Tensor,
-    start: torch.Tensor,
+    starts: torch.Tensor,
     step_size: float,
     seed: int,
 ) -> Iterator[torch.Tensor]:
     r"""Yield the averaged weights (P, D) of networks with some groups (P, K) after each epoch.
 
-    After step t the average moves by :math:`(\eta + 1) / (\eta + t)` of the way to the weights,
-    with :math:`\eta = 3`.
+    They start at (P, D) and see the rows in the same order. After step t the average moves by
+    :math:`(\eta + 1) / (\eta + t)` of the way to the weights, with :math:`\eta = 3`.
     """
     size = min(max(len(rows.weight) // _BATCHES_PER_EPOCH, _SMALLEST_BATCH), _LARGEST_BATCH)
     n_batches = n_minibatches(rows, size)
-    theta = start.expand(len(kept), -1).clone()
-    velocity, average = torch.zeros_like(theta), theta.clone()
+    theta = average = starts
+    velocity = torch.zeros_like(theta)
     gradients = vmap(grad(_batch_objective, argnums=2), (None, None, 0, 0))
     for step, batch in enumerate(minibatches(rows, seed, size), 1):
         downhill = gradients(model, batch, theta + MOMENTUM * velocity, kept)
