@@ -163,14 +163,18 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
     n_probes : int, default=16
         Groups that `fit` leaves out of the real rows. From eight on, a quarter of them chooses
         between the starting and the distilled rows; the others tell the fidelity, and choose
-        nothing.
+        nothing. From four on, all of them tell the size of effects, if trained from scratch.
 
-    probe : {"rewind", "retrain"}, default="rewind"
-        How these groups are left out. "rewind": the network is rewound and trained again on the
-        real rows, for all probes at once. "retrain": it is really trained from scratch without
-        each of them, from the same seed and with the other rows in the same order, at the cost of
-        a training a probe (and a network); only for a skorch net or None. Neither depends on the
-        settings of the distillation and of leaving out, so that a search over those is fair.
+    probe : {"auto", "restart", "rewind", "retrain"}, default="auto"
+        How these groups are left out. "restart": networks of the same architecture are trained
+        from three new initial weights on the real rows, for all probes at once, until they fit
+        them as the explained one does; for networks of several layers with `reset_parameters`, and
+        up to 2,000 rows. "rewind": the network is rewound and trained again on the real rows.
+        "auto": "restart" where that is possible, else "rewind". "retrain": it is really trained
+        again without each of them, from the same seed and with the other rows in the same order,
+        at the cost of a training a probe (and a network); only for a skorch net or None. None
+        depends on the settings of the distillation and of leaving out, so that a search over those
+        is fair.
 
     input_shape : tuple of int, default=None
         Shape that flat rows are given for the network.
@@ -239,12 +243,13 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
     fidelity_ : Bunch
         `rank_correlation` between predicted effects and those measured on real rows (over the
         probed groups, mean over up to 500 training rows), `slope` of the measured on the predicted
-        effects (1: the same size; above 1: predicted too small), for both an interval
+        effects (1: the same size; above 1: predicted too small; of each group with the size that
+        the other probes tell), for both an interval
         (`rank_correlation_interval`, `slope_interval`) that holds in about 90% of choices of the
         probed groups what all groups would give, and `groups` that were probed: none of those
-        that the synset was chosen by. With `probe="rewind"` it tells how well the synset stands
+        that the synset was chosen by. With probes by rewinding it tells how well the synset stands
         for the rows, not how well training on from rewound weights stands for training from
-        scratch; with `probe="retrain"`, both.
+        scratch; with the others, both.
 
     n_features_in_ : int
         Number of features seen in `fit`.
@@ -263,12 +268,16 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
     residuals are as large as earlier in the training. And leaving out a group is compared with
     training again on all groups in the same way, so nothing left out changes nothing:
 
-    .. math:: \theta_{-k} = \theta_T + \frac{1}{2} (\delta_k^{(T)} + c \bar\delta_k), \quad
+    .. math:: \theta_{-k} = \theta_T + s \left( 0.7\, \frac{\delta_k^{(T)} + c \bar\delta_k}{2}
+        + 0.3\, c' \delta_k' \right), \quad
         \delta_k^{(t)} = \theta^{(t)}_{S \setminus S_k} - \theta^{(t)}_S
 
     where :math:`\theta^{(t)}_S` is where t steps on the synset S lead from the rewound weights,
     :math:`\bar\delta_k` the mean over all T steps, and c stretches it to the length of
-    :math:`\delta_k^{(T)}`.
+    :math:`\delta_k^{(T)}`. :math:`\delta_k'` is the displacement to first order in the group's
+    weight, an influence function with the mean gradient along the path, and :math:`c'` gives all of
+    them together the norm of the others; a single layer does without. The size s, near 1, is that
+    of probes that are trained from scratch.
 
     References
     ----------
@@ -405,7 +414,8 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If the rows, labels, groups, parameters or the network do not fit each other. With
+            If the rows, labels, groups, parameters or the network do not fit each other, or the
+            network cannot be probed by `probe="restart"`. With
             `warm_start`, if the rows, labels, groups, `estimator` (a network by its weights, a
             function by its name), `n_groups`, `synset_size`, `initialization`, `weight_decay`,
             `n_models`, `n_probes`, `probe`, `input_shape` or `device` changed since the former

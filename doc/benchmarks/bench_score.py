@@ -141,7 +141,7 @@ def print_hopeless():
     )
     print(f"{'random labels':24s} {'probe':8s} rank correlation and slope of fidelity_")
     for epochs in (1, 30):
-        for probe in ("rewind", "retrain"):
+        for probe in ("auto", "rewind", "retrain"):
             attributor = SynsetAttributor(
                 net.set_params(max_epochs=epochs), probe=probe, max_iter=40, random_state=0
             )
@@ -186,7 +186,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("tasks", nargs="*", default=TASK_NAMES)
-    parser.add_argument("--probe", choices=("rewind", "retrain"), default="rewind")
+    parser.add_argument("--probe", choices=("auto", "rewind", "retrain"), default="auto")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--undistilled", action="store_true", help="settings that take less time")
     parser.add_argument("--hopeless", action="store_true")

@@ -9,9 +9,8 @@ well a synset predicts what leaving groups out of the *real* rows does, on rows 
 
 # %%
 # The score compares with *probes*, groups that are left out of the real rows. They are the same for
-# all settings, so the comparison is fair. (To choose between ways of leaving out, say ``rewind``,
-# take ``probe="retrain"``, where probes are really trained again.) The folds are stratified by
-# hand; for a wrapped skorch classifier that is the default.
+# all settings, so the comparison is fair. The folds are stratified by hand; for a wrapped skorch
+# classifier that is the default.
 
 import matplotlib.pyplot as plt
 import numpy as np
