@@ -13,7 +13,7 @@ from sklearn.utils import estimator_html_repr
 from skorch import NeuralNet
 from torch import nn
 
-LOW_FIDELITY, GOOD_FIDELITY = 0.3, 0.5  # rank correlations
+LOW_FIDELITY, GOOD_FIDELITY = 0.35, 0.5  # rank correlations
 _STYLE = "font-size: 0.9em; margin: 0.3em 0 0 0.3em; max-width: 60em;"
 
 

@@ -489,7 +489,10 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
             queries = check_random_state(seed).permutation(len(X))[:_N_QUERIES]
             asked = X[queries], target[queries]
             probes = choosing.joined(reporting)
-            online, ratios = resized(online, probes, *asked, self._objective(models[0], "auto"))
+            # Of a network with several values, no objective but the loss asks for all of them.
+            several = classes is None and models[0].n_outputs > 1
+            size_of = self._objective(models[0], "loss" if several else "auto")
+            online, ratios = resized(online, probes, *asked, size_of)
             predicted, measured = probed_effects(online, reporting, *asked, objective)
             foretold = predicted * ratios[len(choosing) :]
             self.fidelity_ = measured_fidelity(

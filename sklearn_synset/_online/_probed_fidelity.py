@@ -16,7 +16,7 @@ from sklearn_synset._torch_interop import as_array
 from sklearn_synset.metrics._calibration import least_squares_slope
 from sklearn_synset.metrics._rank_correlation import mean_rank_correlation
 
-_LOW_CORRELATION = 0.3
+_LOW_CORRELATION = 0.35
 _WRONG_SIZE = 2.0
 
 
@@ -134,7 +134,7 @@ def warn_if_unfaithful(fidelity: Bunch) -> None:
     Warns
     -----
     ConvergenceWarning
-        If the rank correlation is below 0.3, or the slope is below 1/2 or above 2 and its interval
+        If the rank correlation is below 0.35, or the slope is below 1/2 or above 2 and its interval
         does not hold 1.
     """
     start = "Attributions agree badly with groups really left out of the training rows: "

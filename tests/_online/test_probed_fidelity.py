@@ -95,7 +95,7 @@ def test_only_a_size_that_is_surely_wrong_by_a_factor_of_two_is_warned_of(
     assert len(caught) == is_warned_of
 
 
-@pytest.mark.parametrize(("correlation", "is_warned_of"), [(0.3, False), (0.29, True)])
+@pytest.mark.parametrize(("correlation", "is_warned_of"), [(0.35, False), (0.34, True)])
 def test_an_order_below_the_limit_is_warned_of(correlation, is_warned_of):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
