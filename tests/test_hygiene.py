@@ -123,7 +123,7 @@ CALLS = {
     "attribute": lambda attributor, X, y, path: attributor.attribute(X, y, objective="loss"),
     "score_samples": lambda attributor, X, y, path: attributor.score_samples(X, y),
     "score": lambda attributor, X, y, path: attributor.score(X, y),
-    "leave_out": lambda attributor, X, y, path: attributor.leave_out([0]),
+    "leave_out": lambda attributor, X, y, path: attributor.leave_out([0, 1]),
     "get_feature_names_out": lambda attributor, X, y, path: attributor.get_feature_names_out(),
     "save": lambda attributor, X, y, path: attributor.save(path / "file"),
     "load": lambda attributor, X, y, path: (
@@ -245,7 +245,7 @@ def test_threads_that_query_one_attributor_get_what_one_thread_gets(fitted, kind
         lambda: attributor.attribute(X, y),
         lambda: attributor.score_samples(X, y),
         lambda: attributor.score(X, y),
-        lambda: attributor.leave_out([1]).state_dict()[weight].numpy(),
+        lambda: attributor.leave_out([0, 1]).state_dict()[weight].numpy(),
     ]
     weight = next(iter(attributor.estimator_.state_dict()))
     expected = [call() for call in calls]
