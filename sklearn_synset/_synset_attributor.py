@@ -67,7 +67,7 @@ _FLOATS = (np.float64, np.float32)
 _N_QUERIES = 500
 _NO_RESTART = (
     "probe='restart' needs at most 2,000 rows, a network of several layers of which all that are "
-    "trained have reset_parameters and none keeps statistics of the rows, small enough for twenty "
+    "trained have reset_parameters and none keeps statistics of the rows, small enough for fifteen "
     "passes over the rows for each probe, and a training that brings the loss down to what it is "
     "for the network that is explained. Use probe='rewind', or 'auto'."
 )
@@ -268,8 +268,8 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
     residuals are as large as earlier in the training. And leaving out a group is compared with
     training again on all groups in the same way, so nothing left out changes nothing:
 
-    .. math:: \theta_{-k} = \theta_T + s \left( 0.7\, \frac{\delta_k^{(T)} + c \bar\delta_k}{2}
-        + 0.3\, c' \delta_k' \right), \quad
+    .. math:: \theta_{-k} = \theta_T + s \left( \frac{3}{4}
+        \frac{\delta_k^{(T)} + c \bar\delta_k}{2} + \frac{1}{4} c' \delta_k' \right), \quad
         \delta_k^{(t)} = \theta^{(t)}_{S \setminus S_k} - \theta^{(t)}_S
 
     where :math:`\theta^{(t)}_S` is where t steps on the synset S lead from the rewound weights,

@@ -11,7 +11,7 @@ from sklearn_synset._online._rewinding import is_single_layer
 from sklearn_synset._synset import Synset
 
 _RANK = 64
-_SHARE = 0.3
+_SHARE = 0.25
 
 
 def first_order_displacements(
@@ -90,7 +90,8 @@ def blended(displacement: torch.Tensor, first_order: torch.Tensor) -> torch.Tens
     Returns
     -------
     displacement : Tensor of shape (K, D)
-        :math:`0.7\, \delta_k + 0.3\, c\, \delta_k'`, where c gives both the same Frobenius norm.
+        :math:`\frac{3}{4} \delta_k + \frac{1}{4} c\, \delta_k'`, where c gives both the same
+        Frobenius norm.
 
     Notes
     -----

@@ -41,10 +41,10 @@ def test_it_is_the_solution_with_dense_matrices(build):
     torch.testing.assert_close(found.sum(0), torch.zeros_like(model.theta))
 
 
-def test_a_mixture_is_seven_parts_to_three_of_equal_norm():
+def test_a_mixture_is_three_parts_to_one_of_equal_norm():
     generator = torch.Generator().manual_seed(0)
     displacement, first = torch.randn(2, 4, 6, generator=generator)
-    expected = 0.7 * displacement + 0.3 * first * displacement.norm() / first.norm()
+    expected = 0.75 * displacement + 0.25 * first * displacement.norm() / first.norm()
     torch.testing.assert_close(blended(displacement, first), expected)
     torch.testing.assert_close(blended(displacement, 50 * first), expected)
     torch.testing.assert_close(blended(displacement, displacement), displacement)
