@@ -16,6 +16,8 @@ from torch import nn
 
 import sklearn_synset._synset_attributor as estimator_file
 from sklearn_synset import SynsetAttributor
+from sklearn_synset._online import _probed_fidelity
+from sklearn_synset._online._objective import margin
 from tests.problems import mlp, seeded, train
 
 FAST = {"max_iter": 4, "n_steps": 8, "step_size": 0.05, "random_state": 0, "n_groups": 12}
@@ -69,9 +71,9 @@ def thetas(attributor):
     ],
     ids=lambda setting: next(iter(setting)),
 )
-@pytest.mark.parametrize("probe", ["rewind", "retrain"])
+@pytest.mark.parametrize("probe", ["restart", "rewind", "retrain"])
 def test_no_setting_that_is_searched_over_changes_the_probes(iris, module, setting, probe):
-    estimator = module if probe == "rewind" else net()
+    estimator = net() if probe == "retrain" else module
     base = SynsetAttributor(estimator, n_probes=5, probe=probe, **FAST)
     first, second = base.fit(*iris), clone(base).set_params(**setting).fit(*iris)
     np.testing.assert_array_equal(first.fidelity_.groups, second.fidelity_.groups)
@@ -126,6 +128,54 @@ def test_every_network_is_probed(iris):
         attributor._online.models, (first, second), (second, first), strict=True
     ):
         assert (network.theta - own[0]).norm() < (network.theta - other[0]).norm()
+
+
+@pytest.mark.parametrize(
+    ("probe", "rewinds"), [("auto", False), ("restart", False), ("rewind", True)]
+)
+def test_probes_are_trained_from_new_weights_where_that_is_possible(iris, module, probe, rewinds):
+    attributor = SynsetAttributor(module, probe=probe, n_probes=4, **FAST).fit(*iris)
+    assert (attributor._probes.before is None) is rewinds
+    assert (attributor._online.size == 1) is rewinds
+    layer = train(seeded(lambda: nn.Linear(4, 3).double()), *iris, nn.CrossEntropyLoss(), n_steps=9)
+    attributor = attributor.set_params(estimator=layer)
+    if probe == "restart":
+        with pytest.raises(ValueError, match="probe='restart' needs at most 2,000 rows, a network"):
+            attributor.fit(*iris)
+    else:
+        assert attributor.fit(*iris)._probes.before is None
+
+
+def test_effects_have_the_size_that_probes_tell(iris, module, monkeypatch):
+    X, y = iris
+    resized = SynsetAttributor(module, n_probes=12, **FAST).fit(X, y)
+    monkeypatch.setattr(_probed_fidelity, "size_factor", lambda predicted, measured: 1.0)
+    plain = clone(resized).fit(X, y)
+    size = resized._online.size
+    assert size != 1
+    for found, before in zip(
+        resized._online.displacements, plain._online.displacements, strict=True
+    ):
+        torch.testing.assert_close(found, size * before)
+    # Also of networks without several groups, and without single rows.
+    for left_out in ({"groups": [0, 5]}, {"rows": [3, 77]}):
+        weights, longer = (
+            torch.nn.utils.parameters_to_vector(each.leave_out(**left_out).parameters())
+            for each in (plain, resized)
+        )
+        explained = torch.nn.utils.parameters_to_vector(module.parameters())
+        torch.testing.assert_close(longer - explained, size * (weights - explained))
+
+
+def test_leaving_out_a_group_is_what_its_effects_are_of(iris, module):
+    X, y = iris
+    attributor = SynsetAttributor(module, n_probes=8, **FAST).fit(X, y)
+    before = module(torch.from_numpy(X))
+    for column in (0, 7):
+        after = attributor.leave_out([attributor.groups_[column]])(torch.from_numpy(X))
+        margins = [margin(outputs.detach(), torch.from_numpy(y)) for outputs in (before, after)]
+        expected = (margins[0] - margins[1]).numpy()
+        np.testing.assert_allclose(attributor.attribute(X, y)[:, column], expected, atol=1e-9)
 
 
 @pytest.mark.parametrize("kind", ["module", "frozen"])

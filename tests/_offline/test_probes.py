@@ -5,19 +5,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from sklearn_synset._offline import _probes as module
 from sklearn_synset._offline._anchors import TrainingRows
 from sklearn_synset._offline._probes import (
     affordable_rows,
     probes_of_networks,
+    restarted_probes,
     rewound_probes,
     sample_of_rows,
 )
 from sklearn_synset._online._leave_out import LeaveOut
 from sklearn_synset._online._objective import margin
 from sklearn_synset._online._removal import displacements
-from tests.problems import functional, mlp, small_conv
+from tests.problems import functional, mlp, seeded, small_conv, train
 
 SETTINGS = {"rewind": 0.5, "n_steps": 5, "step_size": 0.1, "damping": 0.0, "batch_size": 7}
 
@@ -141,3 +143,120 @@ def test_no_networks_are_no_probes(problem):
     model, rows, y = problem
     probes = probes_of_networks(torch.ones(0, 4), [model], [])
     assert probes.effects([model], rows.X, y, margin, 5).shape == (12, 0)
+
+
+def test_rewound_probes_tell_no_size_and_retrained_ones_do(problem):
+    model, rows, _ = problem
+    leave_out = LeaveOut("gradient_descent", seed=0, **SETTINGS)
+    kept = torch.eye(4)[:3]
+    assert not rewound_probes([model], rows, leave_out, kept, torch.Generator()).tells_size
+    assert probes_of_networks(kept, [model], [model] * 3).tells_size
+
+
+# From new initial weights
+
+
+@pytest.fixture
+def fitted():
+    """Return a network of two layers, its rows in four groups, and their labels."""
+    rng = np.random.RandomState(0)
+    X, y = rng.randn(60, 4), np.arange(60) % 3
+    X[np.arange(60), y] += 2
+    model = functional(train(mlp(), X, y, nn.CrossEntropyLoss(), n_steps=60), X, y, np.arange(3))
+    targets = torch.eye(3, dtype=torch.float64)[torch.from_numpy(y)]
+    members = [torch.arange(k, 60, 4) for k in range(4)]
+    rows = TrainingRows(torch.from_numpy(X), targets, members, 100)
+    return model, rows, torch.from_numpy(y)
+
+
+def restarted(models, rows, kept, **settings):
+    leave_out = LeaveOut("gradient_descent", seed=0, **SETTINGS | settings)
+    return restarted_probes(models, rows, leave_out, kept, torch.Generator().manual_seed(0))
+
+
+def test_each_network_is_probed_from_three_initial_weights(fitted):
+    model, rows, y = fitted
+    kept = torch.eye(4)[:2]
+    probes = restarted([model, model], rows, kept)
+    assert len(probes) == 2 and probes.tells_size
+    assert [theta.shape for theta in probes.theta] == [(2, model.n_parameters)] * 6
+    assert len(torch.stack(probes.before).unique(dim=0)) == 6
+    effects = probes.effects([model, model], rows.X, y, margin, batch_size=7)
+    expected = torch.zeros(60, 2, dtype=torch.float64)
+    with torch.no_grad():
+        for before, thetas in zip(probes.before, probes.theta, strict=True):
+            start = margin(model(before, rows.X), y)
+            for probe, theta in enumerate(thetas):
+                expected[:, probe] += (start - margin(model(theta, rows.X), y)) / 6
+    np.testing.assert_allclose(effects, expected.numpy())
+    # They are those of `restarts`, whatever the networks that are trained side by side.
+    alone = restarted([model, model], rows, kept, batch_size=1)
+    np.testing.assert_allclose(
+        alone.effects([model, model], rows.X, y, margin, 100), effects, rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("n_first", [0, 1, 3])
+def test_probes_that_were_split_are_joined_again(fitted, n_first):
+    model, rows, y = fitted
+    probes = restarted([model], rows, torch.eye(4)[:3])
+    first, others = probes.split(n_first)
+    assert (len(first), len(others)) == (n_first, 3 - n_first)
+    joined = first.joined(others)
+    assert torch.equal(joined.kept, probes.kept) and joined.tells_size
+    effects = [each.effects([model], rows.X, y, margin, 100) for each in (probes, joined)]
+    np.testing.assert_array_equal(*effects)
+
+
+def test_buffers_of_probes_are_joined(problem):
+    model, _, _ = problem
+    probes = [
+        module.Probes(
+            torch.ones(n, 4), [torch.zeros(n, 3)], [{"mean": torch.full((n, 2), 1.0 * n)}]
+        )
+        for n in (1, 2)
+    ]
+    assert probes[0].joined(probes[1]).buffers[0]["mean"][:, 0].tolist() == [1, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "is_done"),
+    [
+        ("_MAX_ROWS", 60, True),
+        ("_MAX_ROWS", 59, False),
+        # 1,000 operations a row, 60 rows, 3 restarts of 2 probes: 360,000 an epoch.
+        ("_MAX_RESTART_FLOPS", 15 * 360_000, True),
+        ("_MAX_RESTART_FLOPS", 15 * 360_000 - 1, False),
+    ],
+)
+def test_what_cannot_be_afforded_is_not_restarted(fitted, monkeypatch, name, value, is_done):
+    model, rows, _ = fitted
+    monkeypatch.setattr(module, "flops_of_gradient", lambda model, X: 1000)
+    monkeypatch.setattr(module, name, value)
+    asked = []
+    run = module.restarts
+
+    def watched(*args, **kwargs):
+        asked.append(kwargs["max_epochs"])
+        return run(*args, **kwargs)
+
+    monkeypatch.setattr(module, "restarts", watched)
+    assert (restarted([model], rows, torch.eye(4)[:2]) is not None) is is_done
+    assert asked == ([] if not is_done else [15 if name == "_MAX_RESTART_FLOPS" else 80])
+
+
+def test_neither_single_layers_nor_statistics_nor_nothing_is_restarted(fitted, problem):
+    _, rows, _ = fitted
+    X, y = rows.X.numpy(), np.arange(60) % 3
+    layer = functional(seeded(lambda: nn.Linear(4, 3).double()), X, y, np.arange(3))
+    assert restarted([layer], rows, torch.eye(4)[:2]) is None
+    assert restarted([fitted[0]], rows, torch.ones(0, 4)) is None
+    norm = seeded(lambda: nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Linear(5, 3)))
+    with_norm = functional(norm.double(), X, y, np.arange(3))
+    assert restarted([with_norm], rows, torch.eye(4)[:2]) is None
+
+
+def test_a_network_that_restarts_do_not_reach_is_not_restarted(fitted, monkeypatch):
+    model, rows, _ = fitted
+    monkeypatch.setattr(module, "restarts", lambda *args, **kwargs: None)
+    assert restarted([model], rows, torch.eye(4)[:2]) is None

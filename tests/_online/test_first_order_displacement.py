@@ -47,6 +47,7 @@ def test_a_mixture_is_three_parts_to_one_of_equal_norm():
     expected = 0.75 * displacement + 0.25 * first * displacement.norm() / first.norm()
     torch.testing.assert_close(blended(displacement, first), expected)
     torch.testing.assert_close(blended(displacement, 50 * first), expected)
+    torch.testing.assert_close(blended(displacement, 0.01 * first), expected)
     torch.testing.assert_close(blended(displacement, displacement), displacement)
 
 
