@@ -160,7 +160,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         Networks that are trained from different seeds and averaged; above 1 only for a skorch net
         or None.
 
-    n_probes : int, default=16
+    n_probes : int, default=24
         Groups that `fit` leaves out of the real rows. From eight on, a quarter of them chooses
         between the starting and the distilled rows; the others tell the fidelity, and choose
         nothing. From four on, all of them tell the size of effects, if trained from scratch.
@@ -348,7 +348,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         n_removals=200,
         objective="auto",
         n_models=1,
-        n_probes=16,
+        n_probes=24,
         probe="auto",
         input_shape=None,
         batch_size=4096,

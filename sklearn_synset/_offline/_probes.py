@@ -20,7 +20,7 @@ from sklearn_synset._torch_interop import as_array
 
 _MAX_ROWS, _MIN_ROWS = 2000, 500
 _MAX_FLOPS = 4e11
-_MAX_RESTART_FLOPS = 5e11
+_MAX_RESTART_FLOPS = 7e11
 _MAX_EPOCHS, _MIN_EPOCHS = 80, 15
 _N_RESTARTS = 3
 
