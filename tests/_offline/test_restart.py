@@ -1,5 +1,7 @@
 """Networks that are trained from new initial weights."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -135,7 +137,7 @@ def test_networks_equal_a_loop_over_single_ones(problem):
             break
     assert n_epochs > 1
     torch.testing.assert_close(before[0], average)
-    for group in range(4):
+    for group in (0, 3):
         expected = by_loop(model, rows, kept[group], seed, step_size, n_epochs)
         torch.testing.assert_close(torch.cat(parts)[group], expected)
 
@@ -174,6 +176,31 @@ def test_a_network_that_cannot_fit_as_well_is_none(problem, fit_enough, is_enoug
     monkeypatch.setattr(module, "_FIT_ENOUGH", fit_enough)
     found = restarts(model, rows, leave_one_out(rows), generator(), max_epochs=1)
     assert (found is not None) is is_enough
+
+
+def test_a_loss_of_twice_that_of_the_explained_network_is_enough(problem, monkeypatch):
+    model, rows = problem
+    for reached, is_enough in ((1.99, True), (2.01, False)):
+        losses = iter([1.0, reached])
+        monkeypatch.setattr(module, "_data_loss", lambda *_, losses=losses: next(losses))
+        found = restarts(model, rows, leave_one_out(rows), generator(), max_epochs=1)
+        assert (found is not None) is is_enough
+
+
+def test_a_network_that_fits_exactly_may_be_reached_within_rounding(problem, monkeypatch):
+    model, rows = problem
+    losses = iter([0.0, 1e-7])
+    monkeypatch.setattr(module, "_data_loss", lambda *_: next(losses))
+    found = restarts(model, rows, leave_one_out(rows), generator(), max_epochs=1)
+    assert found is not None
+
+
+def test_the_loss_is_a_weighted_mean(problem):
+    model, rows = problem
+    twice = replace(rows, weight=2 * rows.weight)
+    expected = loss_of(model, rows, model.theta)
+    for each in (rows, twice):
+        assert module._data_loss(model, each, model.theta) == pytest.approx(expected)
 
 
 def test_a_descent_that_diverges_is_none(problem, monkeypatch):

@@ -56,6 +56,42 @@ def test_all_rows_of_groups_are_these_groups(groups):
     torch.testing.assert_close(found, HOW.displacements(model, synset, kept, stage.retrainings[0]))
 
 
+def test_longer_displacements_are_those_of_all_removals():
+    model, synset = classifier()
+    stage = stage_of(model, synset)
+    longer = stage.resized(2.0).resized(3.0)
+    assert stage.size == 1 and longer.size == 6
+    torch.testing.assert_close(longer.displacements[0], 6 * stage.displacements[0])
+    for removed in (np.arange(4), np.arange(8, 16), [5, 12]):
+        torch.testing.assert_close(without(longer, removed)[0], 6 * without(stage, removed)[0])
+
+
+@pytest.mark.parametrize("group", [0, 1, 5])
+def test_a_whole_group_is_the_removal_that_its_effects_are_of(group):
+    model, synset = classifier()
+    marked = [torch.arange(6.0)[:, None].expand(6, model.n_parameters)]
+    stage = replace(stage_of(model, synset), displacements=marked)
+    rows = np.flatnonzero(GROUP.numpy() == group)
+    assert (without(stage, rows)[0] == group).all()
+    # Not so of a part of it, with another one, or where removals are halves.
+    assert not (without(stage, rows[1:])[0] == group).all()
+    assert not (without(stage, [*rows, 12])[0] == group).all()
+    halves = replace(stage, is_datamodel=True)
+    assert not (without(halves, rows)[0] == group).all()
+
+
+def test_a_class_in_a_single_group_never_goes_back_further(monkeypatch):
+    model, synset = classifier()
+    group = torch.tensor([0, 0, 1, 2, 3, 3])[torch.arange(N) // 4]
+    synset = replace(synset, group=group, group_size=group.bincount().to(synset.weight))
+    stage, asked = replace(stage_of(model, synset), is_datamodel=True), []
+    monkeypatch.setattr(
+        LeaveOut, "without_a_class", lambda self, *args: asked.append(1) or args[-1]
+    )
+    stage.without_rows(np.arange(N), group.numpy(), group.numpy() == 0)
+    assert not asked
+
+
 @pytest.mark.parametrize("removed", [[5], [0, 4, 5, 12], [16, 17, 20]])
 def test_some_rows_are_left_out_of_their_groups(removed):
     model, synset = classifier()

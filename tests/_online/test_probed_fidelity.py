@@ -8,9 +8,12 @@ import pytest
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Bunch
+from torch import nn
 
 from sklearn_synset._online import _probed_fidelity as module
 from sklearn_synset._online._probed_fidelity import measured_fidelity, warn_if_unfaithful
+from sklearn_synset._online._size_calibration import factors_without_each, size_factor
+from tests.problems import classification_model, seeded
 
 
 @pytest.fixture
@@ -123,3 +126,43 @@ def test_what_a_probe_leaves_out_adds_up():
     np.testing.assert_array_equal(predicted[:, 0], effects[:, 1])
     np.testing.assert_array_equal(predicted[:, 1], effects[:, 0] + effects[:, 2])
     assert measured is truth
+
+
+def stage_of(model, effects, truth):
+    """Return what stands for an online stage that predicts effects and measures a truth."""
+    return SimpleNamespace(
+        models=[model],
+        attributions=lambda X, y, objective: effects,
+        measured=lambda probes, X, y, objective: truth,
+        resized=lambda factor: ("resized", factor),
+    )
+
+
+@pytest.mark.parametrize(
+    ("tells_size", "is_deep", "is_resized"),
+    [(True, True, True), (True, False, False), (False, True, False), (False, False, False)],
+)
+def test_deeper_networks_get_the_size_of_probes_that_tell_it(tells_size, is_deep, is_resized):
+    effects = np.random.RandomState(0).randn(20, 6)
+    truth = np.array([1.5, 1.0, 2.0, 1.2, 1.8, 1.6]) * effects
+    layer = None if is_deep else seeded(lambda: nn.Linear(4, 3).double())
+    online = stage_of(classification_model(6, module=layer)[0], effects, truth)
+
+    class Six(SimpleNamespace):
+        def __len__(self):
+            return 6
+
+    probes = Six(kept=1 - torch.eye(6), tells_size=tells_size)
+    found, ratios = module.resized(online, probes, None, None, None)
+    if is_resized:
+        factor = size_factor(effects, truth)
+        assert found == ("resized", factor)
+        np.testing.assert_allclose(ratios, factors_without_each(effects, truth) / factor)
+    else:
+        assert found is online and ratios.tolist() == [1] * 6
+
+
+def test_a_slope_is_of_the_sizes_that_are_foretold(measured):
+    found = measured_fidelity(measured, 3 * measured, np.arange(3), foretold=2 * measured)
+    assert found.slope == pytest.approx(1.5)
+    assert found.rank_correlation == measured_fidelity(measured, measured, None).rank_correlation
