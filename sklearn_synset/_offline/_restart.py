@@ -13,8 +13,7 @@ from sklearn_synset._online._minibatches import minibatches, n_minibatches
 from sklearn_synset._online._removal import MOMENTUM, mean_loss
 from sklearn_synset._synset import Synset, row_loss
 
-_STEP_OVER_CURVATURE = 0.2
-_STEP_TIMES_LAYERS = 0.4  # curvature rises more on the way, the deeper the network
+_STEP_TIMES_LAYERS = 0.4  # over curvature, which rises more on the way, the deeper the network
 _BATCHES_PER_EPOCH = 16
 _SMALLEST_BATCH, _LARGEST_BATCH = 20, 100
 _AVERAGING = 3
@@ -177,7 +176,7 @@ def _step_size(
     found = [largest_curvature(loss, point, generator) for point in points]
     curvature = max([_SMALLEST_CURVATURE] + [each for each in found if math.isfinite(each)])
     n_layers = sum(len(shape) > 1 for shape in model.shapes)
-    return min(_STEP_OVER_CURVATURE, _STEP_TIMES_LAYERS / max(1, n_layers)) / curvature
+    return _STEP_TIMES_LAYERS / max(2, n_layers) / curvature
 
 
 def _averaged_descent(

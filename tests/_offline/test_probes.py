@@ -245,6 +245,17 @@ def test_what_cannot_be_afforded_is_not_restarted(fitted, monkeypatch, name, val
     assert asked == ([] if not is_done else [15 if name == "_MAX_RESTART_FLOPS" else 80])
 
 
+@pytest.mark.parametrize(("missing", "is_tried"), [(0, True), (1, False)])
+def test_the_work_of_every_network_is_counted(fitted, monkeypatch, missing, is_tried):
+    model, rows, _ = fitted
+    tried = []
+    monkeypatch.setattr(module, "flops_of_gradient", lambda model, X: 1000)
+    monkeypatch.setattr(module, "_MAX_RESTART_FLOPS", 15 * 2 * 360_000 - missing)
+    monkeypatch.setattr(module, "restarts", lambda *args, **kwargs: tried.append(1))
+    assert restarted([model, model], rows, torch.eye(4)[:2]) is None
+    assert bool(tried) is is_tried
+
+
 def test_neither_single_layers_nor_statistics_nor_nothing_is_restarted(fitted, problem):
     _, rows, _ = fitted
     X, y = rows.X.numpy(), np.arange(60) % 3
@@ -260,3 +271,11 @@ def test_a_network_that_restarts_do_not_reach_is_not_restarted(fitted, monkeypat
     model, rows, _ = fitted
     monkeypatch.setattr(module, "restarts", lambda *args, **kwargs: None)
     assert restarted([model], rows, torch.eye(4)[:2]) is None
+
+
+def test_a_bar_counts_the_networks_that_are_asked_for(fitted, capsys):
+    model, rows, _ = fitted
+    restarted([model], rows, torch.eye(4)[:2])
+    assert capsys.readouterr().err == ""
+    restarted([model], rows, torch.eye(4)[:2], verbose=1)
+    assert "Probing: 100%" in (err := capsys.readouterr().err) and "6/6" in err

@@ -204,7 +204,6 @@ def test_the_loss_is_a_weighted_mean(problem):
 
 
 def test_a_descent_that_diverges_is_none(problem, monkeypatch):
-    monkeypatch.setattr(module, "_STEP_OVER_CURVATURE", 1e6)
     monkeypatch.setattr(module, "_STEP_TIMES_LAYERS", 1e6)
     model, rows = problem
     assert restarts(model, rows, leave_one_out(rows), generator()) is None
