@@ -221,9 +221,10 @@ def test_the_best_epoch_is_taken_where_none_fits_as_well(problem, monkeypatch):
     torch.testing.assert_close(everything_of(found), everything_of(expected))
 
 
-def test_deeper_networks_take_shorter_steps(problem):
+@pytest.mark.parametrize("n_layers", [2, 3, 5])
+def test_deeper_networks_take_shorter_steps(problem, n_layers):
     _, rows = problem
-    deep = nn.Sequential(*(nn.Linear(4, 4) for _ in range(4)), nn.Linear(4, 3))
+    deep = nn.Sequential(*(nn.Linear(4, 4) for _ in range(n_layers - 1)), nn.Linear(4, 3))
     model = classification_model(6, module=deep.double())[0]
     everything = torch.ones_like(rows.group_size)
 
@@ -234,7 +235,7 @@ def test_deeper_networks_take_shorter_steps(problem):
     points = (start, (start + model.theta) / 2, model.theta)
     curvature = max(largest_curvature(loss, point, draw) for point in points)
     size = module._step_size(model, rows, start, generator())
-    assert size * curvature == pytest.approx(0.4 / 5)
+    assert size * curvature == pytest.approx(0.4 / n_layers)
 
 
 @pytest.mark.parametrize(("n_rows", "n_batches"), [(30, 2), (400, 16), (4000, 40)])
