@@ -28,3 +28,8 @@ def flops_of_gradient(model: FunctionalModel, X: Rows) -> int:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(model.theta, X[:1])
     return max(1, counter.get_total_flops()) * _GRADIENT_OVER_FORWARD
+
+
+def flops_of_product(matrix: torch.Tensor) -> int:
+    """Return what multiplying by a matrix (d, r) adds to the operations of a row's gradient."""
+    return 2 * matrix.numel() * _GRADIENT_OVER_FORWARD

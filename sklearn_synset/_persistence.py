@@ -16,9 +16,11 @@ from sklearn_synset._offline._anchors import TrainingRows
 from sklearn_synset._offline._distillation import Distilled
 from sklearn_synset._offline._probes import Probes
 from sklearn_synset._online._group_assignment import GroupCentres
+from sklearn_synset._online._input_subspace import InputSubspace
 from sklearn_synset._online._leave_out import LeaveOut
 from sklearn_synset._online._online_stage import OnlineStage
 from sklearn_synset._online._path_remainder import PathRemainder
+from sklearn_synset._online._preconditioner import Preconditioner
 from sklearn_synset._online._removal import Retraining
 from sklearn_synset._row_source import RowSource
 from sklearn_synset._saved_network import check_kind, kind_of, network_from_state, network_state
@@ -31,8 +33,8 @@ from sklearn_synset._warm_start import FormerFit, made_with
 _STATE_CLASSES: dict[str, type] = {
     each.__name__: each
     for each in (
-        *(Distilled, FormerFit, GroupCentres, LeaveOut, OnlineStage, PathRemainder, Probes),
-        *(Retraining, Synset, TrainingRows),
+        *(Distilled, FormerFit, GroupCentres, InputSubspace, LeaveOut, OnlineStage),
+        *(PathRemainder, Preconditioner, Probes, Retraining, Synset, TrainingRows),
     )
 }
 _SCALER_ATTRIBUTES = ("mean_", "var_", "scale_", "n_samples_seen_", "n_features_in_")

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 FORMAT = "sklearn-synset"
-VERSION = 2
+VERSION = 3
 _STATE = "state"
 _DIGEST = "sha256"
 # What safetensors stores as it is; of other arrays it stores the bytes.

@@ -42,7 +42,6 @@ from bench_fidelity import WEIGHT_DECAY, parse_value
 from fidelity_tasks import cached_truth, evaluate
 
 from sklearn_synset import SynsetAttributor
-from sklearn_synset._online._online_stage import run_online_stage
 from sklearn_synset.metrics import linear_datamodeling_score
 
 RIVALS = ("skorch", "sequential", "joblib", "vectorised")
@@ -69,8 +68,8 @@ def run_ours(module, data, groups, params):
         _, fit = timed(lambda: attributor.fit(X, y, groups=groups))
     stage = attributor._online
     _, removal = timed(
-        lambda: run_online_stage(
-            stage.models, stage.synset, stage.leave_out, None, torch.Generator(), stage.rows
+        lambda: stage.leave_out.displacements_by_network(
+            stage.models, stage.synset, stage.kept, stage.retrainings
         )
     )
     scores, attribute = timed(lambda: attributor.attribute(X_query, y_query))

@@ -67,7 +67,7 @@ def choose_candidate(
 
     def agreement(synset: Synset) -> float:
         kept = probes.kept.to(synset.weight)
-        plans = [leave_out.plan(model, synset) for model in models]
+        plans = [leave_out.plan_for_groups(model, synset) for model in models]
         moves = leave_out.displacements_by_network(models, synset, kept, plans)
         return fidelity_score(mean_effects(models, moves, rows, y, objective, size), measured)
 

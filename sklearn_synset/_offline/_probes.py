@@ -287,7 +287,7 @@ def rewound_probes(
         return Probes(kept, [model.theta.new_empty(0, 0) for model in models], [{} for _ in models])
     n_gradients = (len(kept) + 1) * leave_out.n_steps * len(models)
     sample = sample_of_rows(rows, affordable_rows(models[0], rows.X, n_gradients), generator)
-    plans = [leave_out.plan(model, sample) for model in models]
+    plans = [leave_out.plan_for_groups(model, sample) for model in models]
     moves = leave_out.displacements_by_network(
         models, sample, kept.to(sample.weight), plans, "Probing"
     )

@@ -6,6 +6,7 @@ from sklearn_synset._functional_model import FunctionalModel
 from sklearn_synset._offline._anchors import TrainingRows
 from sklearn_synset._online._gradient_path import retraining_path
 from sklearn_synset._online._inverse_curvature import inverse_curvature
+from sklearn_synset._online._minibatches import n_minibatches
 from sklearn_synset._online._removal import Retraining
 from sklearn_synset._online._rewinding import is_single_layer
 from sklearn_synset._synset import Synset
@@ -66,14 +67,16 @@ def first_order_displacements(
     return curvature.solve(gradients, model.weight_decay + retraining.damping + path.damping)
 
 
-def adds_to(model: FunctionalModel, retraining: Retraining) -> bool:
-    """Tell whether displacements gain by it: those of deeper, rewound networks.
+def adds_to(model: FunctionalModel, synset: Synset, retraining: Retraining) -> bool:
+    """Tell whether displacements gain by it: those of deeper, rewound networks, by few rows.
 
     Notes
     -----
-    Leave-out retraining of a single layer finds the effects of single groups almost exactly.
+    Leave-out retraining of a single layer finds the effects of single groups almost exactly, and
+    by a synset that is dealt out in minibatches better than with what is added here.
     """
-    return bool(retraining.rewind) and not is_single_layer(model)
+    is_told_by_few = n_minibatches(synset) == 1
+    return bool(retraining.rewind) and not is_single_layer(model) and is_told_by_few
 
 
 def blended(displacement: torch.Tensor, first_order: torch.Tensor) -> torch.Tensor:

@@ -11,8 +11,9 @@ from tqdm.auto import tqdm
 from sklearn_synset._functional_model import FunctionalModel
 from sklearn_synset._memory import in_smaller_chunks
 from sklearn_synset._online._minibatches import n_minibatches
-from sklearn_synset._online._removal import Retraining, displacements, plan_retraining
-from sklearn_synset._online._rewinding import auto_rewind
+from sklearn_synset._online._removal import Retraining, displacements
+from sklearn_synset._online._retraining_plan import plan_retraining
+from sklearn_synset._online._rewinding import auto_rewind, curves_steadily
 from sklearn_synset._operation_count import flops_of_gradient
 from sklearn_synset._parallel import in_parallel
 from sklearn_synset._synset import Synset
@@ -67,17 +68,34 @@ class LeaveOut:
     n_jobs: int | None = None
     verbose: int = 0
 
-    def plan(self, model: FunctionalModel, synset: Synset) -> Retraining:
+    def plan(
+        self, model: FunctionalModel, synset: Synset, *, is_preconditioned: bool = False
+    ) -> Retraining:
         """Choose the step size and the number of steps on a synset."""
         return plan_retraining(
             model,
             synset,
-            rewind=auto_rewind(model) if self.rewind == "auto" else float(self.rewind),
+            rewind=self._rewind(model),
             n_steps=self.n_steps,
             step_size=self.step_size,
             damping=self.damping,
             generator=torch.Generator().manual_seed(self.seed),
+            is_preconditioned=is_preconditioned,
         )
+
+    def plan_for_groups(self, model: FunctionalModel, synset: Synset) -> Retraining:
+        """Choose the same for many networks without groups; preconditioned where that pays.
+
+        It does for a synset that is dealt out in minibatches. What a remainder can be measured
+        for needs a path of its own; so do other solvers, and steps of a given size.
+        """
+        pays = n_minibatches(synset) > 1 and not curves_steadily(model)
+        is_own = self.step_size == "auto" and self.solver == "gradient_descent"
+        is_preconditioned = pays and is_own and self._rewind(model) > 0
+        return self.plan(model, synset, is_preconditioned=is_preconditioned)
+
+    def _rewind(self, model: FunctionalModel) -> float:
+        return auto_rewind(model) if self.rewind == "auto" else float(self.rewind)
 
     def without_a_class(
         self, model: FunctionalModel, synset: Synset, retraining: Retraining
@@ -90,7 +108,7 @@ class LeaveOut:
         if self.rewind == 0 or retraining.remainder is not None:
             return retraining
         rewind = 1 - _LEFT_WITHOUT_A_CLASS * (1 - retraining.rewind)
-        return replace(self, rewind=rewind).plan(model, synset)
+        return replace(self, rewind=rewind).plan_for_groups(model, synset)
 
     def displacements(
         self, model: FunctionalModel, synset: Synset, kept: torch.Tensor, retraining: Retraining
@@ -121,12 +139,14 @@ class LeaveOut:
         FloatingPointError
             If a network diverges however short the steps.
         """
+        scaled = retraining.preconditioner
+        solved = model if scaled is None else scaled.narrow(model)
 
         def solve(size: int) -> torch.Tensor:
-            parts = [self._solve(model, synset, part, retraining) for part in kept.split(size)]
-            return torch.cat(parts)
+            parts = [self._solve(solved, synset, part, retraining) for part in kept.split(size)]
+            return torch.cat(parts if scaled is None else [scaled.lift(part) for part in parts])
 
-        n_networks = min(len(kept), self.n_networks(model, synset))
+        n_networks = min(len(kept), self.n_networks(solved, synset))
         return in_smaller_chunks(solve, n_networks, "networks")
 
     def displacements_by_network(
@@ -159,12 +179,11 @@ class LeaveOut:
             As of `displacements`. They are the same to the bit for any `n_jobs`: what is a job of
             its own depends on the work alone.
         """
-        per_step = 0.0
+        flops = [0.0] * len(models)
         if len(kept) >= _FEWEST_NETWORKS_PER_JOB:
-            per_step = (
-                flops_of_gradient(models[0], synset.X) * len(synset.weight) / n_minibatches(synset)
-            )
-        flops = [per_step * plan.n_steps for plan in retrainings]
+            flops = [
+                _flops(model, synset, plan) for model, plan in zip(models, retrainings, strict=True)
+            ]
         parts = [kept.tensor_split(_n_jobs_of(each, len(kept))) for each in flops]
         jobs = [
             (model, synset, part, plan)
@@ -212,6 +231,17 @@ class LeaveOut:
         return max(
             1, min(_WEIGHT_BYTES // weights, _NETWORKS_PER_BATCH * self.batch_size // n_rows)
         )
+
+
+def _flops(model: FunctionalModel, synset: Synset, retraining: Retraining) -> float:
+    """Return the operations of training a network again."""
+    scaled = retraining.preconditioner
+    per_row = (
+        flops_of_gradient(model, synset.X)
+        if scaled is None
+        else scaled.flops_of_gradient(model, synset.X)
+    )
+    return per_row * len(synset.weight) / n_minibatches(synset) * retraining.n_steps
 
 
 def _n_jobs_of(flops: float, n_networks: int) -> int:

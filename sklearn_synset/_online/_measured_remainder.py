@@ -15,7 +15,7 @@ from sklearn_synset._online._gauss_newton import (
 from sklearn_synset._online._leading_curvature import leading_curvature
 from sklearn_synset._online._path_remainder import PathRemainder
 from sklearn_synset._online._removal import MOMENTUM, Retraining, removal_path
-from sklearn_synset._online._rewinding import is_single_layer, on_the_way, rewound
+from sklearn_synset._online._rewinding import curves_steadily, is_single_layer, on_the_way, rewound
 from sklearn_synset._synset import Synset
 
 _N_STEPS = 6
@@ -51,8 +51,7 @@ def can_be_measured(model: FunctionalModel, synset: Synset) -> bool:
     falls as they are fitted: there gradient and curvature of the same synset rows cancel part of
     each other's error.
     """
-    is_steady = model.loss != "cross_entropy" or is_single_layer(model)
-    return is_steady and _affordable_steps(model, synset) >= 2
+    return curves_steadily(model) and _affordable_steps(model, synset) >= 2
 
 
 def _affordable_steps(model: FunctionalModel, synset: Synset) -> int:

@@ -89,9 +89,14 @@ class OnlineStage:
                 "What single training rows do needs the training rows, and they were dropped; fit "
                 "again, or ask for level='groups'."
             )
+        plans = [
+            # Single rows are told along a path of plain descent.
+            plan if plan.preconditioner is None else self.leave_out.plan(model, self.synset)
+            for model, plan in zip(self.models, self.retrainings, strict=True)
+        ]
         return [
-            RowEffects(model, self.rows, self.synset, retraining, self.leave_out.seed)
-            for model, retraining in zip(self.models, self.retrainings, strict=True)
+            RowEffects(model, self.rows, self.synset, plan, self.leave_out.seed)
+            for model, plan in zip(self.models, plans, strict=True)
         ]
 
     def resized(self, factor: float) -> "OnlineStage":
@@ -276,7 +281,7 @@ def _with_first_order(
     displacement: torch.Tensor,
 ) -> torch.Tensor:
     """Return displacements (K, D) mixed with those of first order, where that is of use."""
-    if not adds_to(model, retraining):
+    if not adds_to(model, synset, retraining):
         return displacement
     generator = torch.Generator().manual_seed(leave_out.seed)
     sample = sample_of_rows(rows, _MEASURED_ROWS, generator)
@@ -292,7 +297,7 @@ def _plan(
     rows: TrainingRows | None,
 ) -> Retraining:
     """Plan a retraining; as long as the rows take, and with what the synset lacks of them."""
-    retraining = leave_out.plan(model, synset)
+    retraining = leave_out.plan_for_groups(model, synset)
     if rows is None or not can_be_measured(model, synset):
         return retraining
     generator = torch.Generator().manual_seed(leave_out.seed)

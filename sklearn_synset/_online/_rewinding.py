@@ -42,6 +42,11 @@ def is_single_layer(model: FunctionalModel) -> bool:
     return sum(len(shape) > 1 for shape in model.shapes) == 1
 
 
+def curves_steadily(model: FunctionalModel) -> bool:
+    """Tell whether the curvature of the loss changes little along a retraining."""
+    return model.loss != "cross_entropy" or is_single_layer(model)
+
+
 def rewound(model: FunctionalModel, rewind: float) -> torch.Tensor:
     r"""Return weights from earlier in a training, as far as the trained ones tell.
 

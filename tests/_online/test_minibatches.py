@@ -5,7 +5,8 @@ import torch
 
 from sklearn_synset._online import _minibatches
 from sklearn_synset._online._minibatches import minibatches, n_minibatches
-from sklearn_synset._online._removal import Retraining, displacements, plan_retraining, removal_path
+from sklearn_synset._online._removal import Retraining, displacements, removal_path
+from sklearn_synset._online._retraining_plan import plan_retraining
 from sklearn_synset._online._rewinding import rewound
 from sklearn_synset._synset import Synset
 from tests.problems import classification_model
