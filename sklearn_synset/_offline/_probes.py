@@ -18,8 +18,8 @@ from sklearn_synset._row_source import Rows
 from sklearn_synset._synset import Synset
 from sklearn_synset._torch_interop import as_array
 
-_MAX_ROWS, _MIN_ROWS = 2000, 500
-_MAX_FLOPS = 4e11
+_MAX_ROWS = 10_000
+_MAX_RESTARTED_ROWS = 2000
 _MAX_RESTART_FLOPS = 7e11
 _MAX_EPOCHS, _MIN_EPOCHS = 80, 15
 _N_RESTARTS = 3
@@ -191,29 +191,6 @@ def _changed_buffers(
     return changed
 
 
-def affordable_rows(model: FunctionalModel, X: Rows, n_gradients: int) -> int:
-    """Return how many rows may be probed.
-
-    Parameters
-    ----------
-    model : FunctionalModel
-        The network.
-
-    X : Tensor or RowSource of shape (n, d...)
-        Rows, of which one is tried.
-
-    n_gradients : int
-        How often the gradient on all these rows will be needed.
-
-    Returns
-    -------
-    n_rows : int
-        Between 500 and 2,000, so that the gradients take some tens of seconds at the most.
-    """
-    flops = flops_of_gradient(model, X) * n_gradients
-    return int(min(max(_MAX_FLOPS / flops, _MIN_ROWS), _MAX_ROWS))
-
-
 def sample_of_rows(rows: TrainingRows, max_rows: int, generator: torch.Generator) -> Synset:
     """Take real rows as a synset: all of them, or a random sample of every group.
 
@@ -285,8 +262,7 @@ def rewound_probes(
     """
     if not len(kept):
         return Probes(kept, [model.theta.new_empty(0, 0) for model in models], [{} for _ in models])
-    n_gradients = (len(kept) + 1) * leave_out.n_steps * len(models)
-    sample = sample_of_rows(rows, affordable_rows(models[0], rows.X, n_gradients), generator)
+    sample = sample_of_rows(rows, _MAX_ROWS, generator)
     plans = [leave_out.plan_for_groups(model, sample) for model in models]
     moves = leave_out.displacements_by_network(
         models, sample, kept.to(sample.weight), plans, "Probing"
@@ -321,7 +297,7 @@ def restarted_probes(
         single layer, of which rewinding tells as much in less time.
     """
     n, model = len(rows.X), models[0]
-    if n > _MAX_ROWS or not len(kept) or is_single_layer(model) or not can_restart(model):
+    if n > _MAX_RESTARTED_ROWS or not len(kept) or is_single_layer(model) or not can_restart(model):
         return None
     n_networks = _N_RESTARTS * len(models) * len(kept)
     per_epoch = flops_of_gradient(model, rows.X) * n * n_networks

@@ -10,7 +10,6 @@ from torch import nn
 from sklearn_synset._offline import _probes as module
 from sklearn_synset._offline._anchors import TrainingRows
 from sklearn_synset._offline._probes import (
-    affordable_rows,
     probes_of_networks,
     restarted_probes,
     rewound_probes,
@@ -96,31 +95,20 @@ def test_probes_have_the_statistics_of_their_own_normalisation():
     )
 
 
-@pytest.mark.parametrize(
-    ("flops", "n_gradients", "expected"),
-    [(4e8, 1, 1000), (4e8, 2, 500), (4e8, 4, 500), (4e6, 1, 2000), (4e6, 100, 1000)],
-)
-def test_as_many_rows_are_probed_as_can_be_afforded(
-    problem, monkeypatch, flops, n_gradients, expected
-):
-    model, rows, _ = problem
-    monkeypatch.setattr(module, "flops_of_gradient", lambda model, X: flops)
-    assert affordable_rows(model, rows.X, n_gradients) == expected
-
-
-def test_every_step_of_every_network_is_counted(problem, monkeypatch):
+def test_many_rows_are_probed_by_a_sample(problem, monkeypatch):
     model, rows, _ = problem
     asked = []
 
-    def watched(model, X, n_gradients):
-        asked.append(n_gradients)
-        return 12
+    def watched(rows, max_rows, generator):
+        asked.append(max_rows)
+        return sample_of_rows(rows, max_rows, generator)
 
-    monkeypatch.setattr(module, "affordable_rows", watched)
-    kept = torch.eye(4)[:3]
+    monkeypatch.setattr(module, "sample_of_rows", watched)
+    monkeypatch.setattr(module, "_MAX_ROWS", 12)
     leave_out = LeaveOut("gradient_descent", seed=0, **SETTINGS)
-    rewound_probes([model, model], rows, leave_out, kept, torch.Generator().manual_seed(0))
-    assert asked == [(3 + 1) * 5 * 2]  # with the network that keeps all groups
+    generator = torch.Generator().manual_seed(0)
+    probes = rewound_probes([model, model], rows, leave_out, torch.eye(4)[:3], generator)
+    assert asked == [12] and len(probes) == 3
 
 
 def test_a_sample_takes_the_same_share_of_every_group_and_one_row_at_least():
@@ -222,8 +210,8 @@ def test_buffers_of_probes_are_joined(problem):
 @pytest.mark.parametrize(
     ("name", "value", "is_done"),
     [
-        ("_MAX_ROWS", 60, True),
-        ("_MAX_ROWS", 59, False),
+        ("_MAX_RESTARTED_ROWS", 60, True),
+        ("_MAX_RESTARTED_ROWS", 59, False),
         # 1,000 operations a row, 60 rows, 3 restarts of 2 probes: 360,000 an epoch.
         ("_MAX_RESTART_FLOPS", 15 * 360_000, True),
         ("_MAX_RESTART_FLOPS", 15 * 360_000 - 1, False),

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from sklearn_synset._offline._anchors import TrainingRows
+from sklearn_synset._online import _minibatches
 from sklearn_synset._online._first_order_displacement import (
     adds_to,
     blended,
@@ -60,6 +61,12 @@ def test_without_a_first_order_nothing_changes():
     ("module", "rewind", "is_of_use"),
     [(None, 0.5, True), (None, 0.0, False), (lambda: nn.Linear(4, 3).double(), 0.9, False)],
 )
-def test_only_deeper_rewound_networks_gain_by_it(module, rewind, is_of_use):
-    model, _, _ = classification_model(6, module=None if module is None else seeded(module))
-    assert adds_to(model, Retraining(rewind, 5, 0.1)) is is_of_use
+def test_only_deeper_rewound_networks_and_few_rows_gain_by_it(
+    monkeypatch, module, rewind, is_of_use
+):
+    model, X, targets = classification_model(6, module=None if module is None else seeded(module))
+    group = torch.arange(6)
+    synset = Synset(X, targets, torch.ones(6).to(X), group, torch.ones(6).to(X))
+    assert adds_to(model, synset, Retraining(rewind, 5, 0.1)) is is_of_use
+    monkeypatch.setattr(_minibatches, "_ROWS", 3)
+    assert not adds_to(model, synset, Retraining(rewind, 5, 0.1))

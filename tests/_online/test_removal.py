@@ -1,17 +1,15 @@
-import re
 from dataclasses import replace
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 
 from sklearn_synset._online import _removal as module
+from sklearn_synset._online._preconditioner import Preconditioner
 from sklearn_synset._online._removal import (
     Retraining,
     displacements,
     mean_loss,
-    plan_retraining,
     removal_path,
 )
 from sklearn_synset._online._rewinding import rewound
@@ -126,45 +124,6 @@ def test_a_path_yields_every_step_and_starts_at_the_rewound_weights():
         torch.testing.assert_close(theta, start, rtol=0, atol=1e-9)
 
 
-def plan(model, synset, **params):
-    defaults = {"rewind": 0.5, "n_steps": 300, "step_size": "auto", "damping": 0.0}
-    generator = torch.Generator().manual_seed(0)
-    return plan_retraining(model, synset, **defaults | params, generator=generator)
-
-
-def test_the_planned_step_follows_the_largest_curvature():
-    model, synset = problem(regression_model)
-    retraining = plan(model, synset, rewind=0.0, n_steps=3)
-
-    def loss(theta):
-        return training_objective(model, synset.X, synset.y, theta, model.weight_decay)
-
-    dense = torch.autograd.functional.hessian(loss, model.theta)
-    curvature = torch.linalg.eigvalsh(dense).abs().max().item()
-    assert retraining.step_size == pytest.approx(0.7 / curvature, rel=0.1)
-    assert retraining.n_steps == 3
-
-
-def test_the_plan_stops_where_the_rows_are_fitted_as_by_the_trained_weights():
-    model, synset = problem(classification_model)
-    retraining = plan(model, synset)
-    assert 1 <= retraining.n_steps < 300
-
-    def data_loss(theta):
-        return training_objective(model, synset.X, synset.y, theta, 0.0)
-
-    path = [theta[0] for theta in removal_path(model, synset, masks(()), retraining)]
-    goal = data_loss(model.theta)
-    assert data_loss(path[-1]) <= goal
-    assert all(data_loss(theta) > goal for theta in path[:-1])
-
-
-def test_a_given_step_that_diverges_is_refused():
-    model, synset = problem(regression_model)
-    with pytest.raises(FloatingPointError, match=r"diverges at step_size=1e\+03.*lower step_size"):
-        plan(model, synset, step_size=1e3)
-
-
 def test_time_that_is_too_short_for_a_step_is_a_step():
     plan, other = Retraining(0.5, 10, 0.1), Retraining(0.5, 2, 0.001)
     assert plan.as_long_as(other, 100).n_steps == 1
@@ -172,39 +131,47 @@ def test_time_that_is_too_short_for_a_step_is_a_step():
     assert plan.as_long_as(Retraining(0.5, 7, 0.3), 12).n_steps == 12
 
 
-def test_a_step_that_raises_the_loss_more_than_twice_is_refused():
-    # The loss is small, so that a bound that is not relative would be met.
-    model, synset = problem(regression_model)
-    with torch.no_grad():
-        small = replace(model, theta=1e-3 * model.theta)
-        synset = replace(synset, y=1e-3 * synset.y)
-    start = float(mean_loss(small, synset, 0.0, small.theta, masks(())[0]))
-    assert start < 1e-5
-    calm = plan(small, synset, rewind=0.0, n_steps=4)
-    (*_, last) = removal_path(small, synset, masks(()), replace(calm, step_size=7 * calm.step_size))
-    raised = float(mean_loss(small, synset, 0.0, last[0], masks(())[0]))
-    assert 3 * start < raised < 1
-    with pytest.raises(FloatingPointError, match="diverges at step_size"):
-        plan(small, synset, rewind=0.0, n_steps=4, step_size=7 * calm.step_size)
-
-
-def test_a_step_that_cannot_be_halved_enough_is_told_with_the_last_one(monkeypatch):
-    model, synset = problem(regression_model)
-    calm = plan(model, synset, rewind=0.0, n_steps=50)
-    monkeypatch.setattr(module, "_STEP_OVER_CURVATURE", 0.7 * 2**12)
-    monkeypatch.setattr(module, "_N_HALVINGS", 3)
-    told = f"down to {calm.step_size * 2**10:.3g}: the loss is too badly conditioned"
-    with pytest.raises(FloatingPointError, match=re.escape(told)):
-        plan(model, synset, rewind=0.0, n_steps=50)
-    monkeypatch.setattr(module, "_N_HALVINGS", 14)
-    found = plan(model, synset, rewind=0.0, n_steps=50).step_size
-    assert np.log2(found / calm.step_size) == pytest.approx(round(np.log2(found / calm.step_size)))
-
-
 def test_no_direction_is_stretched_to_none():
     length, direction = torch.tensor([[3.0, 4.0], [0.0, 2.0]]), torch.tensor([[0.0, 0.1], [0, 0]])
     found = module._as_long_as(length, direction)
     torch.testing.assert_close(found, torch.tensor([[0.0, 5.0], [0.0, 0.0]]))
+
+
+def scaled_by(scale):
+    return Preconditioner(scale, None)
+
+
+def test_a_preconditioner_scales_the_steps_of_each_weight():
+    model, synset = problem(classification_model)
+    generator = torch.Generator().manual_seed(0)
+    scale = torch.rand(model.n_parameters, generator=generator, dtype=torch.float64)
+    plan = Retraining(0.5, 7, 0.1, 0.02, preconditioner=scaled_by(scale))
+
+    def gradient(theta):
+        point = theta.detach().requires_grad_()
+        loss = training_objective(model, synset.X, synset.y, point, model.weight_decay)
+        loss = loss + 0.01 * (point - model.theta).square().sum()
+        return scale * torch.autograd.grad(loss, point)[0]
+
+    expected = nesterov_by_loop(gradient, rewound(model, 0.5), 7, 0.1)
+    *_, last = removal_path(model, synset, masks(()), plan)
+    torch.testing.assert_close(last[0], expected)
+
+
+def test_beyond_the_fit_only_directions_follow():
+    model, synset = problem(classification_model)
+    kept = masks((0,), (1,), ())
+    plain = Retraining(0.5, 9, 0.1)
+    path = torch.stack(list(removal_path(model, synset, masks((), (0,), (1,), ()), plain)))
+    moved = path[:, 1:] - path[:, :1]
+    longer = displacements(model, synset, kept, replace(plain, n_fitted=6))
+    whole = displacements(model, synset, kept, plain)
+    factor = moved[5].norm(dim=1) / moved[8].norm(dim=1)
+    torch.testing.assert_close(longer[:2], factor[:2, None] * whole[:2])
+    assert (longer[2] == 0).all() and (factor[:2] < 0.99).all()
+    torch.testing.assert_close(
+        displacements(model, synset, kept, replace(plain, n_fitted=9)), whole
+    )
 
 
 def test_steps_that_are_shortened_for_a_remainder_cover_the_time():
