@@ -276,8 +276,11 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
     :math:`\bar\delta_k` the mean over all T steps, and c stretches it to the length of
     :math:`\delta_k^{(T)}`. :math:`\delta_k'` is the displacement to first order in the group's
     weight, an influence function with the mean gradient along the path, and :math:`c'` gives all of
-    them together the norm of the others; a single layer does without. The size s, near 1, is that
-    of probes that are trained from scratch.
+    them together the norm of the others; a single layer, and a synset that is dealt out in
+    minibatches, do without. The size s, near 1, is that of probes that are trained from scratch.
+    In minibatches, networks of several layers for classification are trained in preconditioned
+    steps, for half as long again as it takes to fit, and displacements have the length that they
+    had then.
 
     References
     ----------
