@@ -14,6 +14,7 @@ from skorch import NeuralNetClassifier, NeuralNetRegressor
 from torch import nn
 
 from sklearn_synset import SynsetAttributor
+from sklearn_synset._online import _minibatches
 from tests.problems import mlp, seeded, small_conv
 
 FAST = {"max_iter": 4, "n_steps": 6, "n_probes": 2, "step_size": 0.05, "random_state": 0}
@@ -388,3 +389,23 @@ def test_damage_anywhere_in_the_file_is_noticed(fitted, tmp_path):
         path.write_bytes(content[:length])
         with pytest.raises(ValueError, match="damaged"):
             SynsetAttributor.load(path, blank("module"))
+
+
+def test_a_file_keeps_preconditioned_plans(monkeypatch, tmp_path):
+    monkeypatch.setattr(_minibatches, "_ROWS", 3)
+    X, y = rows()
+    X = X[:, :1] * np.arange(1, 7, dtype=np.float32)  # six features, of one component
+    module = mlp(6, dtype=torch.float32)
+    settings = FAST | {"step_size": "auto", "max_iter": 0, "synset_size": 6, "n_groups": 3}
+    attributor = SynsetAttributor(module, **settings).fit(X, y)
+    plan = attributor._online.retrainings[0]
+    assert plan.preconditioner.subspace.basis.shape == (6, 1) and plan.n_fitted <= plan.n_steps
+    attributor.save(tmp_path / "attributor")
+    back = SynsetAttributor.load(tmp_path / "attributor", mlp(6, dtype=torch.float32))
+    kept = back._online.retrainings[0]
+    assert torch.equal(kept.preconditioner.scale, plan.preconditioner.scale)
+    for groups in ([1], [0, 2]):
+        parts = [list(each.leave_out(groups).state_dict().values()) for each in (attributor, back)]
+        assert_same_bits(*parts)
+    level = {"level": "samples"}
+    assert_same_bits(*[each.attribute(X[:3], y[:3], **level) for each in (attributor, back)])

@@ -8,6 +8,7 @@ import torch
 
 from sklearn_synset._offline._anchors import TrainingRows
 from sklearn_synset._offline._probes import Probes, sample_of_rows
+from sklearn_synset._online import _minibatches
 from sklearn_synset._online import _online_stage as module
 from sklearn_synset._online._attribution_matrix import attribution_matrix
 from sklearn_synset._online._datamodel import datamodel_weights
@@ -284,6 +285,20 @@ def test_what_rows_do_needs_the_rows():
     model, synset = classifier()
     with pytest.raises(ValueError, match="needs the training rows, and they were dropped"):
         _ = stage_of(model, synset).row_effects
+
+
+def test_what_rows_do_is_told_along_a_path_of_plain_steps(monkeypatch):
+    monkeypatch.setattr(_minibatches, "_ROWS", 6)
+    model, synset = classifier()
+    members = [(GROUP == k).nonzero()[:, 0] for k in range(6)]
+    rows = TrainingRows(synset.X, synset.y, members, 100)
+    how = replace(HOW, step_size="auto")
+    generator = torch.Generator().manual_seed(0)
+    stage = run_online_stage([model], synset, how, None, generator, rows)
+    assert stage.retrainings[0].preconditioner is not None
+    assert stage.row_effects[0].retraining == how.plan(model, synset)
+    given = run_online_stage([model], synset, HOW, None, generator, rows)
+    assert given.row_effects[0].retraining is given.retrainings[0]
 
 
 def test_each_group_is_left_out_alone_unless_halves_are_asked_for():
