@@ -9,7 +9,10 @@ _N_ITERATIONS = 20
 
 
 def largest_curvature(
-    loss: Callable[[torch.Tensor], torch.Tensor], theta: torch.Tensor, generator: torch.Generator
+    loss: Callable[[torch.Tensor], torch.Tensor],
+    theta: torch.Tensor,
+    generator: torch.Generator,
+    n_iterations: int = _N_ITERATIONS,
 ) -> float:
     r"""Estimate the largest absolute eigenvalue of the Hessian.
 
@@ -24,10 +27,14 @@ def largest_curvature(
     generator : torch.Generator
         Draws the starting direction; on the CPU.
 
+    n_iterations : int, default=20
+        Products with the Hessian.
+
     Returns
     -------
     curvature : float
-        From below, usually within a few per cent; in units of loss per squared weight.
+        From below, usually within a few per cent by 20 products; in units of loss per squared
+        weight.
 
     Notes
     -----
@@ -48,7 +55,7 @@ def largest_curvature(
     """
     direction = torch.randn(theta.shape, generator=generator, dtype=theta.dtype).to(theta.device)
     curvature = 0.0
-    for _ in range(_N_ITERATIONS):
+    for _ in range(n_iterations):
         direction = direction / direction.norm().clamp(min=torch.finfo(theta.dtype).tiny)
         product = grad(lambda point: grad(loss)(point) @ direction)(theta)  # noqa: B023
         curvature = float(product.norm())

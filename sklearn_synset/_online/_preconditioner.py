@@ -15,6 +15,7 @@ from sklearn_synset._synset import Synset
 Loss = Callable[[FunctionalModel, torch.Tensor], torch.Tensor]
 
 _FLATTENING = 16.0
+_N_ITERATIONS = 8  # of the power iteration: what a factor is need not be known to a per cent
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +106,7 @@ def preconditioner(
                 lambda step: loss(narrowed, point + part * step),  # noqa: B023
                 torch.zeros_like(point),
                 generator,
+                _N_ITERATIONS,
             )
             for point in on_the_way(narrowed, rewind)
         )
