@@ -39,3 +39,15 @@ def test_a_flat_loss_has_no_curvature():
         lambda theta: (0 * theta**2).sum(), torch.ones(3), torch.Generator().manual_seed(0)
     )
     assert flat == 0
+
+
+@pytest.mark.parametrize("n_iterations", [1, 8])
+def test_as_many_products_are_taken_as_asked_for(n_iterations):
+    calls = []
+
+    def loss(theta):
+        calls.append(1)
+        return (torch.tensor([1.0, 3.0]) * theta.square()).sum()
+
+    largest_curvature(loss, torch.zeros(2), torch.Generator().manual_seed(0), n_iterations)
+    assert len(calls) == n_iterations
