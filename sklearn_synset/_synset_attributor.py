@@ -278,7 +278,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
     weight, an influence function with the mean gradient along the path, and :math:`c'` gives all of
     them together the norm of the others; a single layer, and a synset that is dealt out in
     minibatches, do without. The size s, near 1, is that of probes that are trained from scratch.
-    By many minibatches, networks of several layers for classification are trained in preconditioned
+    In minibatches, networks of several layers for classification are trained in preconditioned
     steps, for half as long again as it takes to fit, and displacements have the length that they
     had then.
 

@@ -24,7 +24,6 @@ _WEIGHT_BYTES = 2**28
 _COPIES_OF_WEIGHTS = 8
 _NETWORKS_PER_BATCH = 16
 _N_SHORTER_STEPS = 10
-_FEWEST_MINIBATCHES = 4  # below, plain steps tell sums of effects a little better
 _LEFT_WITHOUT_A_CLASS = 0.7  # of the outputs that others are trained again from
 # Some seconds of one core: less is not worth starting a process for.
 _FLOPS_PER_JOB = 1e11
@@ -87,10 +86,10 @@ class LeaveOut:
     def plan_for_groups(self, model: FunctionalModel, synset: Synset) -> Retraining:
         """Choose the same for many networks without groups; preconditioned where that pays.
 
-        It does for a synset of many minibatches. What a remainder can be measured for needs a path
-        of its own; so do other solvers, and steps of a given size.
+        It does for a synset that is dealt out in minibatches. What a remainder can be measured
+        for needs a path of its own; so do other solvers, and steps of a given size.
         """
-        pays = n_minibatches(synset) >= _FEWEST_MINIBATCHES and not curves_steadily(model)
+        pays = n_minibatches(synset) > 1 and not curves_steadily(model)
         is_own = self.step_size == "auto" and self.solver == "gradient_descent"
         is_preconditioned = pays and is_own and self._rewind(model) > 0
         return self.plan(model, synset, is_preconditioned=is_preconditioned)

@@ -265,7 +265,7 @@ def test_groups_of_large_synsets_are_left_out_in_preconditioned_steps(
     plan = how.plan_for_groups(model, synset)
     assert (plan.preconditioner is not None) is is_preconditioned
     assert how.plan(model, synset).preconditioner is None
-    monkeypatch.setattr(_minibatches, "_ROWS", 12)
+    monkeypatch.setattr(_minibatches, "_ROWS", 36)
     assert how.plan_for_groups(model, synset).preconditioner is None
 
 
