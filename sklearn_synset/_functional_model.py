@@ -131,6 +131,11 @@ class FunctionalModel:
         named = zip(self.names, pieces, self.shapes, strict=True)
         return {name: piece.reshape(shape) for name, piece, shape in named}
 
+    def copied_module(self) -> torch.nn.Module:
+        """Return a copy of the module, with its own weights in it."""
+        with self._turn:  # type: ignore[attr-defined]
+            return copy_module(self.module)
+
     @property
     def n_parameters(self) -> int:
         """D, the number of trainable weights."""

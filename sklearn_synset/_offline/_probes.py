@@ -1,5 +1,6 @@
 """Probes: sets of groups left out of the real rows, to tell how far the synset can be trusted."""
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,13 +13,15 @@ from sklearn_synset._offline._restart import can_restart, restarts
 from sklearn_synset._online._leave_out import LeaveOut
 from sklearn_synset._online._objective import Objective
 from sklearn_synset._online._objective_evaluation import evaluate_objective
-from sklearn_synset._online._rewinding import is_single_layer
+from sklearn_synset._online._rewinding import curves_steadily, is_single_layer
 from sklearn_synset._operation_count import flops_of_gradient
 from sklearn_synset._row_source import Rows
 from sklearn_synset._synset import Synset
 from sklearn_synset._torch_interop import as_array
 
-_MAX_ROWS = 10_000
+_MAX_ROWS, _MIN_ROWS = 10_000, 500
+_MAX_NUMBERS = 2**24
+_MAX_STEADY_ROWS = 2000
 _MAX_RESTARTED_ROWS = 2000
 _MAX_RESTART_FLOPS = 7e11
 _MAX_EPOCHS, _MIN_EPOCHS = 80, 15
@@ -191,6 +194,28 @@ def _changed_buffers(
     return changed
 
 
+def affordable_rows(model: FunctionalModel, X: Rows) -> int:
+    """Return how many rows may be probed.
+
+    Parameters
+    ----------
+    model : FunctionalModel
+        The network.
+
+    X : Tensor or RowSource of shape (n, d...)
+        Rows.
+
+    Returns
+    -------
+    n_rows : int
+        10,000, or as many as hold 16 million numbers, but 500 at least. With a steady curvature
+        2,000, as the end of a training is then looked for only after each pass. In minibatches
+        more rows take no more time, only memory.
+    """
+    most = _MAX_STEADY_ROWS if curves_steadily(model) else _MAX_ROWS
+    return min(most, max(_MIN_ROWS, _MAX_NUMBERS // max(1, math.prod(X.shape[1:]))))
+
+
 def sample_of_rows(rows: TrainingRows, max_rows: int, generator: torch.Generator) -> Synset:
     """Take real rows as a synset: all of them, or a random sample of every group.
 
@@ -262,7 +287,7 @@ def rewound_probes(
     """
     if not len(kept):
         return Probes(kept, [model.theta.new_empty(0, 0) for model in models], [{} for _ in models])
-    sample = sample_of_rows(rows, _MAX_ROWS, generator)
+    sample = sample_of_rows(rows, affordable_rows(models[0], rows.X), generator)
     plans = [leave_out.plan_for_groups(model, sample) for model in models]
     moves = leave_out.displacements_by_network(
         models, sample, kept.to(sample.weight), plans, "Probing"

@@ -1,6 +1,5 @@
 """Inputs of a network's first linear layer, narrowed to their leading components."""
 
-import copy
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -50,7 +49,7 @@ class InputSubspace:
 
     def narrow(self, model: FunctionalModel) -> FunctionalModel:
         r"""Return the network with weights :math:`A = W V`, applied to :math:`V^\top x`."""
-        module = copy.deepcopy(model.module)
+        module = model.copied_module()
         parent, _, own = self.layer.rpartition(".")
         layer = cast(nn.Linear, module.get_submodule(self.layer))
         setattr(module.get_submodule(parent), own, _Projected(layer, self.basis))
@@ -133,7 +132,7 @@ def input_subspace(model: FunctionalModel, synset: Synset, seed: int) -> InputSu
 def _first_layer(model: FunctionalModel, X: torch.Tensor) -> tuple[str, torch.Tensor] | None:
     """Find a linear layer that is used once, on inputs without trainable weights before them."""
     calls: dict[str, list[torch.Tensor]] = {}
-    watched = replace(model, module=copy.deepcopy(model.module))
+    watched = replace(model, module=model.copied_module())
     used = [id(weight) for _, weight in watched.module.named_parameters(remove_duplicate=False)]
     for name, layer in watched.module.named_modules():
         if type(layer) is not nn.Linear or f"{name}.weight" not in model.names:
@@ -159,5 +158,6 @@ def _leading_components(inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tenso
     rank = min(int((moments.cumsum(0) < _KEPT * moments.sum()).sum()) + 1, len(moments))
     moments, vectors = moments[:rank], vectors[:, :rank]
     if not is_tall:
-        vectors = X.T @ vectors / (moments * len(X)).sqrt()
+        least = torch.finfo(X.dtype).tiny  # all inputs may be 0
+        vectors = X.T @ vectors / (moments * len(X)).clamp_min(least).sqrt()
     return vectors.contiguous().to(inputs), moments.to(inputs)

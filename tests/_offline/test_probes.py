@@ -10,6 +10,7 @@ from torch import nn
 from sklearn_synset._offline import _probes as module
 from sklearn_synset._offline._anchors import TrainingRows
 from sklearn_synset._offline._probes import (
+    affordable_rows,
     probes_of_networks,
     restarted_probes,
     rewound_probes,
@@ -95,6 +96,24 @@ def test_probes_have_the_statistics_of_their_own_normalisation():
     )
 
 
+@pytest.mark.parametrize(
+    ("width", "is_steady", "expected"),
+    [
+        (4, False, 10_000),
+        (4, True, 2000),
+        (2**14, False, 1024),
+        (2**14, True, 1024),
+        (2**20, False, 500),
+    ],
+)
+def test_as_many_rows_are_probed_as_can_be_afforded(
+    problem, monkeypatch, width, is_steady, expected
+):
+    model, _, _ = problem
+    monkeypatch.setattr(module, "curves_steadily", lambda asked: is_steady)
+    assert affordable_rows(model, torch.empty(1, width, 1)) == expected
+
+
 def test_many_rows_are_probed_by_a_sample(problem, monkeypatch):
     model, rows, _ = problem
     asked = []
@@ -104,7 +123,7 @@ def test_many_rows_are_probed_by_a_sample(problem, monkeypatch):
         return sample_of_rows(rows, max_rows, generator)
 
     monkeypatch.setattr(module, "sample_of_rows", watched)
-    monkeypatch.setattr(module, "_MAX_ROWS", 12)
+    monkeypatch.setattr(module, "affordable_rows", lambda model, X: 12)
     leave_out = LeaveOut("gradient_descent", seed=0, **SETTINGS)
     generator = torch.Generator().manual_seed(0)
     probes = rewound_probes([model, model], rows, leave_out, torch.eye(4)[:3], generator)

@@ -123,6 +123,14 @@ def test_fewer_rows_than_inputs_give_the_same_components():
     torch.testing.assert_close(found.basis.T @ found.basis, torch.eye(len(expected)).double())
 
 
+def test_inputs_of_zeros_have_no_components_to_speak_of():
+    model, synset = problem(X=torch.zeros(12, D, dtype=torch.float64))
+    found = input_subspace(model, synset, 0)
+    assert found.moments.tolist() == [0.0]
+    narrowed = found.narrow(model)
+    torch.testing.assert_close(narrowed(narrowed.theta, synset.X), model(model.theta, synset.X))
+
+
 def test_of_many_rows_some_tell(monkeypatch):
     model, synset = problem()
     asked = []
