@@ -1,3 +1,5 @@
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -206,3 +208,15 @@ def test_the_network_and_its_hooks_stay_as_they_were():
     found.narrow(model)
     assert not model.module[0]._forward_pre_hooks and model.module[0].weight.shape == (5, D)
     assert not any(weight.requires_grad for weight in model.module.parameters())
+
+
+def test_a_module_is_not_copied_while_it_runs_on_other_weights():
+    model, synset = problem()
+    found, copied = input_subspace(model, synset, 0), []
+    with model._turn:
+        thread = threading.Thread(target=lambda: copied.append(found.narrow(model)))
+        thread.start()
+        thread.join(0.2)
+        assert not copied
+    thread.join()
+    assert len(copied) == 1
