@@ -118,10 +118,10 @@ def test_a_preconditioned_step_follows_the_curvature_that_the_factors_leave(scal
 
 def test_a_preconditioned_plan_goes_on_for_half_as_long_again(scaled, monkeypatch):
     model, synset, _, _ = scaled
-    monkeypatch.setattr(module, "_INTERVAL", 2)
+    monkeypatch.setattr(module, "_INTERVAL", 3)
     found = plan(model, synset, is_preconditioned=True)
-    assert 2 <= found.n_fitted < 200 and found.n_fitted % 2 == 0
-    assert found.n_steps == math.ceil(1.5 * found.n_fitted)
+    assert found.n_fitted % 3 == 0 and found.n_fitted % 2 == 1
+    assert found.n_steps == math.ceil(1.5 * found.n_fitted) < 200
 
     def is_fitted(theta):
         return all(
@@ -131,7 +131,7 @@ def test_a_preconditioned_plan_goes_on_for_half_as_long_again(scaled, monkeypatc
         )
 
     path = [theta[0] for theta in removal_path(model, synset, masks(()), found)]
-    looked_at = [step for step in range(2, found.n_fitted + 1, 2) if is_fitted(path[step - 1])]
+    looked_at = [step for step in range(3, found.n_fitted + 1, 3) if is_fitted(path[step - 1])]
     assert looked_at == [found.n_fitted]
     few = plan(model, synset, n_steps=found.n_fitted + 1, is_preconditioned=True)
     assert few.n_fitted == found.n_fitted and few.n_steps == found.n_fitted + 1
