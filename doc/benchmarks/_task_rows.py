@@ -19,6 +19,12 @@ def standardised(values, reference):
     return ((values - reference.mean(0)) / reference.std(0)).astype(np.float32)
 
 
+def scaled_rows(X, y, n_train, n_query, seed):
+    """Draw rows, their columns standardised on training rows."""
+    X, y, X_query, y_query = split_rows(X, y, n_train, n_query, seed)
+    return standardised(X, X), y, standardised(X_query, X), y_query
+
+
 def digits_rows(n_train, n_query, seed):
     """Handwritten digits of 8 by 8 pixels, in [0, 1]."""
     X, y = datasets.load_digits(return_X_y=True)
@@ -28,10 +34,10 @@ def digits_rows(n_train, n_query, seed):
 def table_rows(table, n_train, n_query, seed):
     """A table of scikit-learn's, columns and continuous target standardised on training rows."""
     X, y = getattr(datasets, f"load_{table}")(return_X_y=True)
-    X, y, X_query, y_query = split_rows(X, y, n_train, n_query, seed)
+    X, y, X_query, y_query = scaled_rows(X, y, n_train, n_query, seed)
     if y.dtype.kind == "f":
         y, y_query = standardised(y, y), standardised(y_query, y)
-    return standardised(X, X), y, standardised(X_query, X), y_query
+    return X, y, X_query, y_query
 
 
 def mnist_rows(n_train, n_query, seed):

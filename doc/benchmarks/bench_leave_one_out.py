@@ -8,7 +8,8 @@ Fashion-MNIST; an MLP of 64 hidden units, or two convolutions with batch normali
 grouped by class-wise k-means, which all methods share. Judged are the margins of 1,000 test rows.
 `_leave_one_out_tasks.py` makes the truth, real retraining with two seeds, beforehand; without it
 fidelity stays blank. `one training` is a plain loop in torch. For ours, offline is `fit` less the
-leaving out of the groups, online is that and `attribute`.
+leaving out of the groups, online is that and `attribute`; steps are planned offline, once for all
+sets of groups that are left out later.
 
 Every training but the one is timed on an epoch of 6,000 rows, K sequential ones and those of joblib
 on a few networks, and scaled: steps and networks cost the same. Ours and `one training` run whole.

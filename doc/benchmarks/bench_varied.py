@@ -19,7 +19,7 @@ from functools import partial
 
 import numpy as np
 from _retraining import Recipe
-from _task_rows import digits_rows, fashion_rows, split_rows, standardised, table_rows
+from _task_rows import digits_rows, fashion_rows, scaled_rows, table_rows
 from bench_fidelity import WEIGHT_DECAY
 from fidelity_tasks import Task, evaluate, load_problem, mlp
 from sklearn import datasets
@@ -48,12 +48,6 @@ def rare_class_rows(n_train, n_query, seed):
         random_state=seed,
     )
     return scaled_rows(X, y, n_train, n_query, seed)
-
-
-def scaled_rows(X, y, n_train, n_query, seed):
-    """Draw rows and standardise them."""
-    X, y, X_query, y_query = split_rows(X, y, n_train, n_query, seed)
-    return standardised(X, X), y, standardised(X_query, X), y_query
 
 
 def relabelled_rows(rows, rate, n_train, n_query, seed):

@@ -8,7 +8,7 @@ import torch
 from torch.func import grad, vmap
 
 from sklearn_synset._functional_model import FunctionalModel, copy_module
-from sklearn_synset._online._curvature import largest_curvature
+from sklearn_synset._online._curvature import largest_curvature_at
 from sklearn_synset._online._minibatches import minibatches, n_minibatches
 from sklearn_synset._online._removal import MOMENTUM, mean_loss
 from sklearn_synset._synset import Synset, row_loss
@@ -173,8 +173,7 @@ def _step_size(
         return mean_loss(model, rows, 0.0, theta, everything)
 
     points = (start, (start + model.theta) / 2, model.theta)
-    found = [largest_curvature(loss, point, generator) for point in points]
-    curvature = max([_SMALLEST_CURVATURE] + [each for each in found if math.isfinite(each)])
+    curvature = max(_SMALLEST_CURVATURE, largest_curvature_at(points, loss, generator))
     n_layers = sum(len(shape) > 1 for shape in model.shapes)
     return _STEP_TIMES_LAYERS / max(2, n_layers) / curvature
 

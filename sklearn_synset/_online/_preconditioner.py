@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
 from sklearn_synset._functional_model import FunctionalModel
-from sklearn_synset._online._curvature import largest_curvature
+from sklearn_synset._online._curvature import largest_curvature_at
 from sklearn_synset._online._input_subspace import InputSubspace, input_subspace
 from sklearn_synset._online._rewinding import on_the_way
 from sklearn_synset._operation_count import flops_of_gradient, flops_of_product
@@ -101,15 +102,8 @@ def preconditioner(
 
     def largest(part: torch.Tensor) -> float:
         generator = torch.Generator().manual_seed(seed)
-        return max(
-            largest_curvature(
-                lambda step: loss(narrowed, point + part * step),  # noqa: B023
-                torch.zeros_like(point),
-                generator,
-                _N_ITERATIONS,
-            )
-            for point in on_the_way(narrowed, rewind)
-        )
+        points = on_the_way(narrowed, rewind)
+        return largest_curvature_at(points, partial(loss, narrowed), generator, part, _N_ITERATIONS)
 
     scale = torch.ones_like(narrowed.theta)
     most = largest(scale) / _FLATTENING

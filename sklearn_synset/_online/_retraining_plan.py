@@ -1,14 +1,13 @@
 """How long, and in what steps, a network is trained again on a synset."""
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
 import torch
 
 from sklearn_synset._functional_model import FunctionalModel
-from sklearn_synset._online._curvature import largest_curvature
+from sklearn_synset._online._curvature import largest_curvature_at
 from sklearn_synset._online._minibatches import minibatches, n_minibatches
 from sklearn_synset._online._preconditioner import preconditioner
 from sklearn_synset._online._removal import Retraining, data_loss, mean_loss, removal_path
@@ -89,9 +88,10 @@ def plan_retraining(
     if step_size != "auto":
         size, n_tries = float(step_size), 1
     else:
-        scale = torch.ones_like(model.theta) if scaled is None else scaled.scale
-        loss = partial(loss_on_some_rows, model)
-        size = _STEP_OVER_CURVATURE / _curvature_on_the_way(model, loss, scale, rewind, generator)
+        root = 1.0 if scaled is None else scaled.scale.sqrt()
+        points, loss = on_the_way(model, rewind), partial(loss_on_some_rows, model)
+        curvature = largest_curvature_at(points, loss, generator, root)
+        size = _STEP_OVER_CURVATURE / max(_SMALLEST_CURVATURE, curvature)
         n_tries = _N_HALVINGS
     for _ in range(n_tries):
         retraining = Retraining(rewind, n_steps, size, damping, seed, preconditioner=scaled)
@@ -110,24 +110,6 @@ def plan_retraining(
         f"Retraining on the synset diverges whatever the step, down to {size * 2:.3g}: the loss is "
         "too badly conditioned. Scale the features (and the target), or raise damping or "
         "weight_decay; step_size sets a step of your own."
-    )
-
-
-def _curvature_on_the_way(
-    model: FunctionalModel,
-    loss: Callable[[torch.Tensor], torch.Tensor],
-    scale: torch.Tensor,
-    rewind: float,
-    generator: torch.Generator,
-) -> float:
-    """Largest curvature at the rewound weights, at the trained ones, and half-way."""
-    root, still = scale.sqrt(), torch.zeros_like(scale)
-    found = [
-        largest_curvature(lambda step: loss(point + root * step), still, generator)  # noqa: B023
-        for point in on_the_way(model, rewind)
-    ]
-    return max(
-        [_SMALLEST_CURVATURE] + [curvature for curvature in found if math.isfinite(curvature)]
     )
 
 

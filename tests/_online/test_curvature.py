@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from sklearn_synset._online._curvature import largest_curvature
+from sklearn_synset._online._curvature import largest_curvature, largest_curvature_at
 from tests.problems import classification_model
 
 
@@ -51,3 +51,14 @@ def test_as_many_products_are_taken_as_asked_for(n_iterations):
 
     largest_curvature(loss, torch.zeros(2), torch.Generator().manual_seed(0), n_iterations)
     assert len(calls) == n_iterations
+
+
+def test_of_several_weights_the_largest_finite_curvature_counts():
+    def loss(theta):  # bends by 12 theta^2
+        return (theta**4).sum()
+
+    points = [torch.tensor([1.0]), torch.tensor([2.0]), torch.tensor([torch.inf])]
+    generator = torch.Generator().manual_seed(0)
+    assert largest_curvature_at(points, loss, generator) == pytest.approx(48)
+    assert largest_curvature_at(points, loss, generator, torch.tensor([0.5])) == pytest.approx(12)
+    assert largest_curvature_at(points[2:], loss, generator) == 0

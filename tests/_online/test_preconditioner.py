@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from sklearn_synset._online._preconditioner import Preconditioner, preconditioner
+from sklearn_synset._online._removal import mean_loss
 from sklearn_synset._online._rewinding import on_the_way
 from tests._online.test_input_subspace import RANK, D, problem, rows
 
@@ -80,8 +81,6 @@ def test_the_largest_curvature_on_the_way_counts(whole):
 
 def test_it_lengthens_the_steps_of_a_network(monkeypatch):
     model, synset = problem()
-    from sklearn_synset._online._removal import mean_loss
-
     everything = torch.ones(2).double()
 
     def loss(network, theta):
