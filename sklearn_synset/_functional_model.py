@@ -62,6 +62,9 @@ class FunctionalModel:
     is_attention_plain : bool, default=False
         Whether attention is computed without fused kernels, which lack second derivatives.
 
+    live_norms : tuple of str, default=()
+        Names of normalisations that use statistics of the rows that they are given.
+
     Notes
     -----
     Threads take turns: while the module runs on other weights, these are inside it.
@@ -79,6 +82,7 @@ class FunctionalModel:
     output_order: tuple[int, ...] | None = None
     input_shape: tuple[int, ...] | None = None
     is_attention_plain: bool = False
+    live_norms: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_turn", threading.RLock())
@@ -90,7 +94,9 @@ class FunctionalModel:
         vars(self).update(state)
         self.__post_init__()
 
-    def __call__(self, theta: torch.Tensor, X: torch.Tensor) -> torch.Tensor:
+    def __call__(
+        self, theta: torch.Tensor, X: torch.Tensor, row_weight: torch.Tensor | None = None
+    ) -> torch.Tensor:
         r"""Evaluate the network; differentiable, and fit for `vmap` over either argument.
 
         Parameters
@@ -101,6 +107,9 @@ class FunctionalModel:
         X : Tensor of shape (n, d) or (n, \*input_shape)
             Rows.
 
+        row_weight : Tensor of shape (n,), default=None
+            How much each row counts in statistics of `live_norms`; 1 if None.
+
         Returns
         -------
         outputs : Tensor of shape (n, C)
@@ -109,8 +118,11 @@ class FunctionalModel:
         is_flat = self.input_shape is not None and X.ndim == 2
         rows = X.reshape(len(X), *self.input_shape) if is_flat else X  # type: ignore[misc]
         attention = plain_attention() if self.is_attention_plain else nullcontext()
+        state = self.unflatten(theta)
+        if row_weight is not None:
+            state |= {f"{name}.row_weight": row_weight for name in self.live_norms}
         with self._turn, attention:  # type: ignore[attr-defined]
-            output = functional_call(self.module, self.unflatten(theta), (rows,))
+            output = functional_call(self.module, state, (rows,))
         output = linked(output.reshape(len(X), -1), self.link)
         return output if self.output_order is None else output[:, list(self.output_order)]
 

@@ -25,11 +25,9 @@ from sklearn_synset._offline._anchors import TrainingRows
 from sklearn_synset._offline._data_partition import auto_n_groups, class_wise_kmeans
 from sklearn_synset._offline._offline_stage import Distillation, run_offline_stage
 from sklearn_synset._offline._probe_choice import draw_probes, n_to_choose_by
-from sklearn_synset._offline._probes import (
-    probes_of_networks,
-    restarted_probes,
-    rewound_probes,
-)
+from sklearn_synset._offline._probes import probes_of_networks
+from sklearn_synset._offline._restarted_probes import restarted_probes
+from sklearn_synset._offline._rewound_probes import rewound_probes
 from sklearn_synset._online._fidelity import fidelity_score
 from sklearn_synset._online._group_assignment import group_centres
 from sklearn_synset._online._leave_out import LeaveOut

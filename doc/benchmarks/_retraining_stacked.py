@@ -7,14 +7,14 @@ import copy
 
 import torch
 from _retraining import initial_module, row_losses
-from torch import nn
 from torch.func import functional_call, grad, vmap
+from torch.nn.modules.batchnorm import _BatchNorm
 
 _STACKED_WEIGHTS = 3_000_000  # weights trained together; more fall out of the processor's cache
 _STACKED_WITH_BATCHNORM = 20  # networks; here the outputs of convolutions take the room
 
 
-class WeightedBatchNorm(nn.BatchNorm2d):
+class WeightedBatchNorm(_BatchNorm):
     """Batch normalisation in training by rows of weight one, not by those of weight zero.
 
     Set `row_weight` (n_rows,) before a forward pass; afterwards `statistics` holds the mean and
@@ -22,16 +22,17 @@ class WeightedBatchNorm(nn.BatchNorm2d):
     """
 
     def forward(self, x):
-        """Normalise `x` of shape (n_rows, n_channels, height, width)."""
+        """Normalise `x` of shape (n_rows, n_channels) or (n_rows, n_channels, height, width)."""
         n_rows = self.row_weight.sum().clamp(min=1)
         share = self.row_weight / n_rows
-        mean = share @ x.mean((2, 3))
-        centred = x - mean[:, None, None]
-        variance = share @ centred.square().mean((2, 3))
-        n_values = n_rows * x.shape[2] * x.shape[3]
-        self.statistics = mean.detach(), variance.detach() * n_values / (n_values - 1)
+        values = x.reshape(*x.shape[:2], -1)
+        mean = share @ values.mean(2)
+        centred = values - mean[:, None]
+        variance = share @ centred.square().mean(2)
+        n_values = n_rows * values.shape[2]
+        self.statistics = mean.detach(), variance.detach() * n_values / (n_values - 1).clamp(min=1)
         scale = self.weight * (variance + self.eps).rsqrt()
-        return centred * scale[:, None, None] + self.bias[:, None, None]
+        return (centred * scale[:, None] + self.bias[:, None]).reshape(x.shape)
 
 
 def train_stacked(module, recipe, X, y, kept, seed):
@@ -44,8 +45,8 @@ def train_stacked(module, recipe, X, y, kept, seed):
     Parameters
     ----------
     module : nn.Module
-        Network with its initial weights, without buffers but those of `BatchNorm2d`; it is not
-        changed.
+        Network with its initial weights, without buffers but those of batch normalisation; it is
+        not changed.
     recipe : Recipe
         How to train.
     X : Tensor of shape (n_rows, ...)
@@ -95,9 +96,7 @@ def train_stacked(module, recipe, X, y, kept, seed):
 def with_weighted_rows(module):
     """Return a copy of a network with `WeightedBatchNorm`, and these layers by name."""
     module = copy.deepcopy(module).train()
-    layers = {
-        name: part for name, part in module.named_modules() if isinstance(part, nn.BatchNorm2d)
-    }
+    layers = {name: part for name, part in module.named_modules() if isinstance(part, _BatchNorm)}
     for layer in layers.values():
         layer.__class__ = WeightedBatchNorm
     return module, layers
@@ -135,6 +134,6 @@ def retrain(make_module, recipe, X, y, kept, seed):
 
 def n_stacked(module):
     """Return how many copies of a network are trained together."""
-    if any(isinstance(part, nn.BatchNorm2d) for part in module.modules()):
+    if any(isinstance(part, _BatchNorm) for part in module.modules()):
         return _STACKED_WITH_BATCHNORM
     return max(1, _STACKED_WEIGHTS // sum(weight.numel() for weight in module.parameters()))

@@ -8,6 +8,7 @@ import torch
 from torch.func import grad, vmap
 
 from sklearn_synset._functional_model import FunctionalModel, copy_module
+from sklearn_synset._online._batch_statistics import absorbed, in_training, moments
 from sklearn_synset._online._curvature import largest_curvature_at
 from sklearn_synset._online._minibatches import minibatches, n_minibatches
 from sklearn_synset._online._removal import MOMENTUM, mean_loss
@@ -21,26 +22,33 @@ _MAX_EPOCHS = 80
 _FIT_ENOUGH = 2.0  # times the loss of the explained network
 _ROUNDING = 1e-6
 _SMALLEST_CURVATURE = 1e-6
+_MORE_CURVED_BEFORE = 2.0
 
 
-def can_restart(model: FunctionalModel) -> bool:
-    """Tell whether new initial weights can be drawn for all that was trained.
+def restartable(model: FunctionalModel, X: torch.Tensor) -> FunctionalModel | None:
+    """Return the network as it is in training, if new initial weights can be drawn for it.
 
     Parameters
     ----------
     model : FunctionalModel
         The trained network.
 
+    X : Tensor of shape (n, d...)
+        Rows.
+
     Returns
     -------
-    can_restart : bool
-        Whether every layer with trained weights has torch's `reset_parameters`, and none keeps
-        statistics of the rows, which belong to the weights that it has.
+    network : FunctionalModel or None
+        None if a layer with trained weights lacks torch's `reset_parameters`, or one keeps
+        statistics of the rows, which belong to the weights that it has, and `in_training` does not
+        know how to train it.
     """
     parts = dict(model.module.named_modules())
     owners = {name.rpartition(".")[0] for name in model.names}
+    if not all(hasattr(parts[name], "reset_parameters") for name in owners):
+        return None
     keeps = [getattr(part, "running_mean", None) is not None for part in parts.values()]
-    return not any(keeps) and all(hasattr(parts[name], "reset_parameters") for name in owners)
+    return in_training(model, X) if any(keeps) else model
 
 
 def initial_weights(model: FunctionalModel, seed: int) -> torch.Tensor:
@@ -49,7 +57,7 @@ def initial_weights(model: FunctionalModel, seed: int) -> torch.Tensor:
     Parameters
     ----------
     model : FunctionalModel
-        The trained network; `can_restart` holds.
+        As `restartable` returns it.
 
     seed : int
         The same weights for the same seed, on any device.
@@ -85,7 +93,7 @@ def restarts(
     Parameters
     ----------
     model : FunctionalModel
-        The trained network; `can_restart` holds.
+        As `restartable` returns it.
 
     rows : Synset
         The training rows.
@@ -112,7 +120,8 @@ def restarts(
 
     networks : iterator of Tensor of shape (b, D)
         Weights of those without some, a few at a time: all P from the first initial weights, then
-        from the second. None in the place of both if the loss with all groups, mean over S, does
+        from the second. Statistics of batch normalisations are put into the weights, see
+        `absorbed`. None in the place of both if the loss with all groups, mean over S, does
         not come down to twice that of the explained network: it was then trained in another way.
 
     Notes
@@ -121,7 +130,10 @@ def restarts(
     for as many epochs as it takes until the networks with all groups fit the rows as the explained
     one does. Steps are 0.2 over the largest curvature (at the first initial weights, the trained
     ones and their mean), and shorter with more than two layers: effects come out too small with
-    much shorter steps, and too large with longer ones.
+    much shorter steps, and too large with longer ones. With batch normalisation minibatches have
+    100 rows, or statistics would be those of few, and the curvature is twice that of the trained
+    weights and a quarter of the way back: it depends on the scale of weights, which soon is another
+    one than at the start.
 
     References
     ----------
@@ -147,20 +159,26 @@ def restarts(
         return None
     _, n_epochs, before = best
 
+    def finished(theta: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+        if not model.live_norms:
+            return theta
+        weight = rows.weight * own[:, rows.group]
+        return absorbed(model, theta, moments(model, theta, rows.X, weight))
+
     def networks() -> Iterator[torch.Tensor]:
         pairs = torch.cartesian_prod(torch.arange(n_restarts), torch.arange(len(kept)))
         for part in pairs.split(n_networks):
             start, own = starts[part[:, 0]], kept[part[:, 1]]
             paths = _averaged_descent(model, rows, own, start, step_size, seeds[0])
-            yield next(islice(paths, n_epochs - 1, None))
+            yield finished(next(islice(paths, n_epochs - 1, None)), own)
 
-    return before, networks()
+    return finished(before, everything), networks()
 
 
 def _data_loss(model: FunctionalModel, rows: Synset, theta: torch.Tensor) -> float:
     """Return the mean loss of the rows, without penalties."""
     with torch.no_grad():
-        loss = row_loss(model, model(theta, rows.X), rows.y)
+        loss = row_loss(model, model(theta, rows.X, rows.weight), rows.y)
         return float((rows.weight * loss).sum() / rows.weight.sum())
 
 
@@ -172,8 +190,11 @@ def _step_size(
     def loss(theta: torch.Tensor) -> torch.Tensor:
         return mean_loss(model, rows, 0.0, theta, everything)
 
-    points = (start, (start + model.theta) / 2, model.theta)
+    shares = (0.25, 0.0) if model.live_norms else (1.0, 0.5, 0.0)
+    points = [torch.lerp(model.theta, start, share) for share in shares]
     curvature = max(_SMALLEST_CURVATURE, largest_curvature_at(points, loss, generator))
+    if model.live_norms:
+        curvature *= _MORE_CURVED_BEFORE
     n_layers = sum(len(shape) > 1 for shape in model.shapes)
     return _STEP_TIMES_LAYERS / max(2, n_layers) / curvature
 
@@ -191,7 +212,8 @@ def _averaged_descent(
     They start at (P, D) and see the rows in the same order. After step t the average moves by
     :math:`(\eta + 1) / (\eta + t)` of the way to the weights, with :math:`\eta = 3`.
     """
-    size = min(max(len(rows.weight) // _BATCHES_PER_EPOCH, _SMALLEST_BATCH), _LARGEST_BATCH)
+    smallest = _LARGEST_BATCH if model.live_norms else _SMALLEST_BATCH
+    size = min(max(len(rows.weight) // _BATCHES_PER_EPOCH, smallest), _LARGEST_BATCH)
     n_batches = n_minibatches(rows, size)
     theta = average = starts
     velocity = torch.zeros_like(theta)
@@ -210,6 +232,6 @@ def _batch_objective(
 ) -> torch.Tensor:
     """Return the mean loss of the rows of a minibatch that are kept, and the weight decay."""
     weight = batch.weight * kept[batch.group]
-    loss = (weight * row_loss(model, model(theta, batch.X), batch.y)).sum()
+    loss = (weight * row_loss(model, model(theta, batch.X, weight), batch.y)).sum()
     total = weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
     return loss / total + 0.5 * model.weight_decay * theta.square().sum()

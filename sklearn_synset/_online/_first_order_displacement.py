@@ -73,10 +73,12 @@ def adds_to(model: FunctionalModel, synset: Synset, retraining: Retraining) -> b
     Notes
     -----
     Leave-out retraining of a single layer finds the effects of single groups almost exactly, and
-    by a synset that is dealt out in minibatches better than with what is added here.
+    by a synset that is dealt out in minibatches better than with what is added here. Gradients see
+    nothing of the statistics of batch normalisation.
     """
     is_told_by_few = n_minibatches(synset) == 1
-    return bool(retraining.rewind) and not is_single_layer(model) and is_told_by_few
+    is_still = not retraining.has_live_norms
+    return bool(retraining.rewind) and not is_single_layer(model) and is_told_by_few and is_still
 
 
 def blended(displacement: torch.Tensor, first_order: torch.Tensor) -> torch.Tensor:

@@ -10,6 +10,7 @@ from tqdm.auto import tqdm
 
 from sklearn_synset._functional_model import FunctionalModel
 from sklearn_synset._memory import in_smaller_chunks
+from sklearn_synset._online._batch_statistics import in_training, with_statistics
 from sklearn_synset._online._minibatches import n_minibatches
 from sklearn_synset._online._removal import Retraining, displacements
 from sklearn_synset._online._retraining_plan import plan_retraining
@@ -87,12 +88,15 @@ class LeaveOut:
         """Choose the same for many networks without groups; preconditioned where that pays.
 
         It does for a synset that is dealt out in minibatches. What a remainder can be measured
-        for needs a path of its own; so do other solvers, and steps of a given size.
+        for needs a path of its own; so do other solvers, and steps of a given size. Batch
+        normalisation uses statistics of the rows that are kept, but for other solvers.
         """
         pays = n_minibatches(synset) > 1 and not curves_steadily(model)
         is_own = self.step_size == "auto" and self.solver == "gradient_descent"
-        is_preconditioned = pays and is_own and self._rewind(model) > 0
-        return self.plan(model, synset, is_preconditioned=is_preconditioned)
+        live = in_training(model, synset.X) if self.solver == "gradient_descent" else None
+        is_preconditioned = pays and is_own and self._rewind(model) > 0 and live is None
+        plan = self.plan(live or model, synset, is_preconditioned=is_preconditioned)
+        return replace(plan, has_live_norms=live is not None)
 
     def _rewind(self, model: FunctionalModel) -> float:
         return auto_rewind(model) if self.rewind == "auto" else float(self.rewind)
@@ -140,11 +144,21 @@ class LeaveOut:
             If a network diverges however short the steps.
         """
         scaled = retraining.preconditioner
-        solved = model if scaled is None else scaled.narrow(model)
+        live = in_training(model, synset.X) if retraining.has_live_norms else None
+        whole = live or model
+        solved = whole if scaled is None else scaled.narrow(whole)
+
+        def solve_part(part: torch.Tensor) -> torch.Tensor:
+            displacement = self._solve(solved, synset, part, retraining)
+            if scaled is not None:
+                displacement = scaled.lift(displacement)
+            if live is not None:
+                displacement = with_statistics(live, synset, part, displacement, self.seed)
+                displacement[part.bool().all(1)] = 0
+            return displacement
 
         def solve(size: int) -> torch.Tensor:
-            parts = [self._solve(solved, synset, part, retraining) for part in kept.split(size)]
-            return torch.cat(parts if scaled is None else [scaled.lift(part) for part in parts])
+            return torch.cat([solve_part(part) for part in kept.split(size)])
 
         n_networks = min(len(kept), self.n_networks(solved, synset))
         return in_smaller_chunks(solve, n_networks, "networks")

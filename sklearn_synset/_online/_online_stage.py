@@ -10,7 +10,8 @@ from sklearn_synset._functional_model import FunctionalModel
 from sklearn_synset._input_checks import finite
 from sklearn_synset._memory import in_smaller_chunks
 from sklearn_synset._offline._anchors import TrainingRows
-from sklearn_synset._offline._probes import Probes, sample_of_rows
+from sklearn_synset._offline._probes import Probes
+from sklearn_synset._offline._row_sample import sample_of_rows
 from sklearn_synset._online._attribution_matrix import effects_by_network
 from sklearn_synset._online._datamodel import datamodel_weights, random_halves
 from sklearn_synset._online._first_order_displacement import (
@@ -90,8 +91,10 @@ class OnlineStage:
                 "again, or ask for level='groups'."
             )
         plans = [
-            # Single rows are told along a path of plain descent.
-            plan if plan.preconditioner is None else self.leave_out.plan(model, self.synset)
+            # Single rows are told along a path of plain descent, by stored statistics.
+            self.leave_out.plan(model, self.synset)
+            if plan.preconditioner is not None or plan.has_live_norms
+            else plan
             for model, plan in zip(self.models, self.retrainings, strict=True)
         ]
         return [
@@ -298,7 +301,7 @@ def _plan(
 ) -> Retraining:
     """Plan a retraining; as long as the rows take, and with what the synset lacks of them."""
     retraining = leave_out.plan_for_groups(model, synset)
-    if rows is None or not can_be_measured(model, synset):
+    if rows is None or retraining.has_live_norms or not can_be_measured(model, synset):
         return retraining
     generator = torch.Generator().manual_seed(leave_out.seed)
     sample = sample_of_rows(rows, _MEASURED_ROWS, generator)

@@ -49,6 +49,9 @@ class Retraining:
 
     n_fitted : int, default=None
         The step at which displacements have the length that they are given; the last if None.
+
+    has_live_norms : bool, default=False
+        Whether it is the network that `in_training` returns that is trained again.
     """
 
     rewind: float
@@ -59,6 +62,7 @@ class Retraining:
     remainder: PathRemainder | None = field(default=None, compare=False)
     preconditioner: Preconditioner | None = field(default=None, compare=False)
     n_fitted: int | None = None
+    has_live_norms: bool = False
 
     def as_long_as(self, other: "Retraining", max_steps: int) -> "Retraining":
         """Return the plan with as many steps as take the other's time, up to a limit."""
@@ -129,7 +133,7 @@ def data_loss(
 ) -> torch.Tensor:
     """Return the first term of `mean_loss`."""
     weight = synset.weight * kept[synset.group]
-    losses = row_loss(model, model(theta, synset.X), synset.y)
+    losses = row_loss(model, model(theta, synset.X, weight), synset.y)
     return (weight * losses).sum() / (synset.group_size * kept).sum()
 
 

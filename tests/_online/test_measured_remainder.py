@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sklearn_synset._offline._anchors import TrainingRows
-from sklearn_synset._offline._probes import sample_of_rows
+from sklearn_synset._offline._row_sample import sample_of_rows
 from sklearn_synset._online import _measured_remainder
 from sklearn_synset._online._measured_remainder import can_be_measured, measured_remainder
 from sklearn_synset._online._removal import Retraining, displacements

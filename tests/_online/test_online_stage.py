@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from sklearn_synset._offline._anchors import TrainingRows
-from sklearn_synset._offline._probes import Probes, sample_of_rows
+from sklearn_synset._offline._probes import Probes
+from sklearn_synset._offline._row_sample import sample_of_rows
 from sklearn_synset._online import _minibatches
 from sklearn_synset._online import _online_stage as module
 from sklearn_synset._online._attribution_matrix import attribution_matrix

@@ -1,0 +1,51 @@
+"""Probes by rewinding: the explained networks, trained again on real rows without some groups."""
+
+import torch
+
+from sklearn_synset._functional_model import FunctionalModel
+from sklearn_synset._offline._anchors import TrainingRows
+from sklearn_synset._offline._probes import Probes
+from sklearn_synset._offline._row_sample import affordable_rows, sample_of_rows
+from sklearn_synset._online._leave_out import LeaveOut
+
+
+def rewound_probes(
+    models: list[FunctionalModel],
+    rows: TrainingRows,
+    leave_out: LeaveOut,
+    kept: torch.Tensor,
+    generator: torch.Generator,
+) -> Probes:
+    """Rewind the networks, and train them again on the real rows of the groups that are kept.
+
+    Parameters
+    ----------
+    models : list of FunctionalModel
+        The trained networks.
+
+    rows : TrainingRows
+        The training rows, of which a sample is used if there are many.
+
+    leave_out : LeaveOut
+        How the networks are trained again.
+
+    kept : Tensor of shape (P, K)
+        Groups to keep.
+
+    generator : torch.Generator
+        On the CPU.
+
+    Returns
+    -------
+    probes : Probes
+        The networks that come of it.
+    """
+    if not len(kept):
+        return Probes(kept, [model.theta.new_empty(0, 0) for model in models], [{} for _ in models])
+    sample = sample_of_rows(rows, affordable_rows(models[0], rows.X), generator)
+    plans = [leave_out.plan_for_groups(model, sample) for model in models]
+    moves = leave_out.displacements_by_network(
+        models, sample, kept.to(sample.weight), plans, "Probing"
+    )
+    theta = [model.theta + move for model, move in zip(models, moves, strict=True)]
+    return Probes(kept, theta, [{} for _ in models], tells_size=False)

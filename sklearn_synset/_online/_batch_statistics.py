@@ -1,0 +1,254 @@
+"""Batch normalisation by the statistics of the rows that remain, as in a training."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import cast
+
+import torch
+from torch.func import vmap
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from sklearn_synset._functional_model import FunctionalModel
+from sklearn_synset._online._minibatches import minibatches
+from sklearn_synset._synset import Synset
+
+_N_ROWS = 2000  # from which statistics are told, about
+_ROWS_AT_ONCE = 2**14
+
+
+class _OfTheBatch(_BatchNorm):
+    """Normalises rows by their own weighted mean and variance, with the weights of another norm."""
+
+    row_weight: torch.Tensor
+
+    def __init__(self, norm: _BatchNorm) -> None:
+        torch.nn.Module.__init__(self)
+        self.num_features, self.eps, self.momentum = norm.num_features, norm.eps, norm.momentum
+        self.affine, self.track_running_stats = True, True
+        self.weight, self.bias = norm.weight, norm.bias
+        self.register_buffer("running_mean", norm.running_mean)
+        self.register_buffer("running_var", norm.running_var)
+        self.register_buffer("num_batches_tracked", norm.num_batches_tracked)
+        self.register_buffer("row_weight", norm.weight.detach().new_empty(0))
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        mean, variance = self.moments(inputs)
+        scale = self.weight * (variance + self.eps).rsqrt()
+        values = inputs.reshape(*inputs.shape[:2], -1)
+        return ((values - mean[:, None]) * scale[:, None] + self.bias[:, None]).reshape(
+            inputs.shape
+        )
+
+    @property
+    def stored(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The mean and the standard deviation, (c,) each, that evaluation uses."""
+        variance = cast(torch.Tensor, self.running_var)
+        return cast(torch.Tensor, self.running_mean), (variance + self.eps).sqrt()
+
+    def moments(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the mean and the variance, (c,) each, of the channels of rows (n, c, ...)."""
+        values = inputs.reshape(*inputs.shape[:2], -1)
+        weight = self.row_weight if len(self.row_weight) else values.new_ones(len(values))
+        share = weight / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
+        mean = share @ values.mean(2)
+        return mean, share @ (values - mean[:, None]).square().mean(2)
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Mean and variance of each channel of what a normalisation is given, for R networks.
+
+    Parameters
+    ----------
+    mean, variance : Tensor of shape (R, c)
+        By the weights of the rows.
+    """
+
+    mean: torch.Tensor
+    variance: torch.Tensor
+
+
+def in_training(model: FunctionalModel, X: torch.Tensor) -> FunctionalModel | None:
+    r"""Return a network with batch normalisation as it is in training.
+
+    Parameters
+    ----------
+    model : FunctionalModel
+        The trained network, which normalises by stored statistics.
+
+    X : Tensor of shape (n, d...)
+        Rows; two are tried.
+
+    Returns
+    -------
+    network : FunctionalModel or None
+        Normalises rows by their own statistics, each row by its `row_weight`, so that rows without
+        weight take no part. None if there is no batch normalisation with stored statistics, or one
+        whose scale and shift were not trained, that is used more than once or on something else
+        than rows: `absorbed` could not put its statistics into the weights.
+    """
+    module = model.copied_module()
+    norms = {
+        name: part
+        for name, part in module.named_modules()
+        if isinstance(part, _BatchNorm) and part.running_mean is not None
+    }
+    calls: list[tuple[str, int]] = []
+    for name, norm in norms.items():
+        norm.register_forward_pre_hook(
+            lambda _, given, name=name: calls.append((name, len(given[0])))
+        )
+    rows = X[:2]
+    with torch.no_grad():
+        replace(model, module=module)(model.theta, rows)
+    is_trained = all(
+        f"{name}.{part}" in model.names for name in norms for part in ("weight", "bias")
+    )
+    if not norms or not is_trained or sorted(calls) != sorted((name, len(rows)) for name in norms):
+        return None
+    module = model.copied_module()
+    for name in norms:
+        parent, _, own = name.rpartition(".")
+        setattr(
+            module.get_submodule(parent),
+            own,
+            _OfTheBatch(cast(_BatchNorm, module.get_submodule(name))),
+        )
+    return replace(model, module=module, live_norms=tuple(norms))
+
+
+def moments(
+    network: FunctionalModel, theta: torch.Tensor, X: torch.Tensor, row_weight: torch.Tensor
+) -> dict[str, Moments]:
+    """Return the statistics of what each normalisation is given.
+
+    Parameters
+    ----------
+    network : FunctionalModel
+        As `in_training` returns it; nothing else uses it meanwhile.
+
+    theta : Tensor of shape (R, D)
+        Weights of R networks.
+
+    X : Tensor of shape (n, d...)
+        Rows.
+
+    row_weight : Tensor of shape (R, n)
+        Their weight for each network.
+
+    Returns
+    -------
+    moments : dict of str to Moments
+        For each name of a normalisation.
+    """
+    found: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+    hooks = [
+        network.module.get_submodule(name).register_forward_pre_hook(
+            lambda norm, given, name=name: found.update({name: norm.moments(given[0])})
+        )
+        for name in network.live_norms
+    ]
+
+    def of_network(theta: torch.Tensor, row_weight: torch.Tensor) -> dict:
+        network(theta, X, row_weight)
+        return {name: found.pop(name) for name in network.live_norms}
+
+    size = max(1, _ROWS_AT_ONCE // len(X))
+    try:
+        with torch.no_grad():
+            stacked = vmap(of_network, chunk_size=size)(theta, row_weight)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {name: Moments(*own) for name, own in stacked.items()}
+
+
+def absorbed(
+    network: FunctionalModel,
+    theta: torch.Tensor,
+    now: dict[str, Moments],
+    before: dict[str, Moments] | None = None,
+) -> torch.Tensor:
+    r"""Put other statistics into the scale and shift of normalisations.
+
+    Parameters
+    ----------
+    network : FunctionalModel
+        As `in_training` returns it.
+
+    theta : Tensor of shape (R, D)
+        Weights of R networks.
+
+    now : dict of str to Moments
+        Statistics :math:`m, v` that these networks normalise by.
+
+    before : dict of str to Moments, default=None
+        Statistics :math:`m_0, v_0` in the place of which others are stored,
+        :math:`\mu, \sigma^2`: then the change alone is taken over, to
+        :math:`\mu + (m - m_0) \sigma / \sqrt{v_0}` and :math:`\sigma^2 v / v_0`.
+
+    Returns
+    -------
+    theta : Tensor of shape (R, D)
+        Weights with which a network that normalises by what is stored has the same outputs.
+    """
+    theta = theta.clone()
+    weights = dict(zip(network.names, _places(network), strict=True))
+    for name in network.live_norms:
+        norm = cast(_OfTheBatch, network.module.get_submodule(name))
+        mean, spread = now[name].mean, (now[name].variance + norm.eps).sqrt()
+        stored, stored_spread = norm.stored
+        if before is not None:
+            longer = stored_spread / (before[name].variance + norm.eps).sqrt()
+            mean, spread = stored + (mean - before[name].mean) * longer, spread * longer
+        scale, shift = weights[f"{name}.weight"], weights[f"{name}.bias"]
+        theta[:, shift] += theta[:, scale] * (stored - mean) / spread
+        theta[:, scale] *= stored_spread / spread
+    return theta
+
+
+def _places(model: FunctionalModel) -> list[slice]:
+    """Return where each parameter is in a flat weight vector."""
+    ends = torch.tensor([weight.numel() for weight in model.unflatten(model.theta).values()])
+    return [
+        slice(int(end - size), int(end)) for end, size in zip(ends.cumsum(0), ends, strict=True)
+    ]
+
+
+def with_statistics(
+    network: FunctionalModel,
+    synset: Synset,
+    kept: torch.Tensor,
+    displacement: torch.Tensor,
+    seed: int,
+) -> torch.Tensor:
+    """Add to displacements what leaving groups out does to the statistics of normalisations.
+
+    Parameters
+    ----------
+    network : FunctionalModel
+        As `in_training` returns it.
+
+    synset : Synset
+        Whose rows tell the statistics; some 2,000 of them if there are more.
+
+    kept : Tensor of shape (R, K)
+        1 for groups that are kept.
+
+    displacement : Tensor of shape (R, D)
+        Of the weights.
+
+    seed : int
+        Of the rows that are taken.
+
+    Returns
+    -------
+    displacement : Tensor of shape (R, D)
+        Of weights that go with the stored statistics, see `absorbed`.
+    """
+    rows = next(minibatches(synset, seed, _N_ROWS))
+    told = partial(moments, network, X=rows.X)
+    before = told(theta=network.theta[None], row_weight=rows.weight[None])
+    theta = network.theta + displacement
+    now = told(theta=theta, row_weight=rows.weight * kept[:, rows.group])
+    return absorbed(network, theta, now, before) - network.theta
