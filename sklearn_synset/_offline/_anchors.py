@@ -9,7 +9,8 @@ from sklearn_synset._functional_model import FunctionalModel
 from sklearn_synset._memory import in_smaller_chunks
 from sklearn_synset._offline._gradient_distance import Distance
 from sklearn_synset._offline._group_gradient import group_gradients
-from sklearn_synset._online._removal import Retraining, removal_path
+from sklearn_synset._online._checkpoints import checkpoints
+from sklearn_synset._online._removal import Retraining
 from sklearn_synset._online._rewinding import rewound
 from sklearn_synset._row_source import Rows
 from sklearn_synset._synset import Synset
@@ -149,8 +150,9 @@ def draw_anchors(
     times = (float(retraining.n_steps) ** spread).round().long()
     points = [rewound(model, retraining.rewind), model.theta][:n_anchors]
     if n_drawn:
-        for step, theta in enumerate(removal_path(model, synset, kept, retraining), 1):
-            points.extend(theta[path].clone() for path in (times == step).nonzero()[:, 0])
+        passed = checkpoints(model, synset, kept, retraining, set(times.tolist()))
+        for step in sorted(passed):
+            points.extend(passed[step][path] for path in (times == step).nonzero()[:, 0])
     # A path without a group may diverge where that with all groups does not.
     farthest = _FARTHEST * (1 + model.theta.norm())
     points = [point for point in points if point.norm() <= farthest]

@@ -87,34 +87,39 @@ def in_training(model: FunctionalModel, X: torch.Tensor) -> FunctionalModel | No
         whose scale and shift were not trained, that is used more than once or on something else
         than rows: `absorbed` could not put its statistics into the weights.
     """
-    module = model.copied_module()
-    norms = {
-        name: part
-        for name, part in module.named_modules()
+    names = [
+        name
+        for name, part in model.module.named_modules()
         if isinstance(part, _BatchNorm) and part.running_mean is not None
-    }
-    calls: list[tuple[str, int]] = []
-    for name, norm in norms.items():
-        norm.register_forward_pre_hook(
-            lambda _, given, name=name: calls.append((name, len(given[0])))
-        )
+    ]
+    parameters = [f"{name}.{part}" for name in names for part in ("weight", "bias")]
+    if not names or not set(parameters) <= set(model.names):
+        return None
     rows = X[:2]
-    with torch.no_grad():
-        replace(model, module=module)(model.theta, rows)
-    is_trained = all(
-        f"{name}.{part}" in model.names for name in norms for part in ("weight", "bias")
-    )
-    if not norms or not is_trained or sorted(calls) != sorted((name, len(rows)) for name in norms):
+    if sorted(_calls(model, names, rows)) != sorted((name, len(rows)) for name in names):
         return None
     module = model.copied_module()
-    for name in norms:
+    for name in names:
         parent, _, own = name.rpartition(".")
         setattr(
             module.get_submodule(parent),
             own,
             _OfTheBatch(cast(_BatchNorm, module.get_submodule(name))),
         )
-    return replace(model, module=module, live_norms=tuple(norms))
+    return replace(model, module=module, live_norms=tuple(names))
+
+
+def _calls(model: FunctionalModel, names: list[str], X: torch.Tensor) -> list[tuple[str, int]]:
+    """Return the names of modules in the order in which they are called, and with how many rows."""
+    calls: list[tuple[str, int]] = []
+    watched = replace(model, module=model.copied_module())
+    for name in names:
+        watched.module.get_submodule(name).register_forward_pre_hook(
+            lambda _, given, name=name: calls.append((name, len(given[0])))
+        )
+    with torch.no_grad():
+        watched(model.theta, X)
+    return calls
 
 
 def moments(

@@ -7,7 +7,8 @@ from torch.func import grad, vmap
 
 from sklearn_synset._functional_model import FunctionalModel
 from sklearn_synset._offline._anchors import TrainingRows
-from sklearn_synset._online._removal import MOMENTUM, Retraining, removal_path
+from sklearn_synset._online._checkpoints import checkpoints
+from sklearn_synset._online._removal import MOMENTUM, Retraining
 from sklearn_synset._online._rewinding import rewound
 from sklearn_synset._synset import Synset, row_loss
 
@@ -96,10 +97,8 @@ def retraining_path(model: FunctionalModel, synset: Synset, retraining: Retraini
     spread = [round(n_steps ** (part / (_N_ANCHORS - 1))) for part in range(1, _N_ANCHORS)]
     times = sorted({0, *spread})
     everything = torch.ones_like(synset.group_size)[None]
-    points = {0: rewound(model, retraining.rewind)}
-    for step, theta in enumerate(removal_path(model, synset, everything, retraining), 1):
-        if step in times:
-            points[step] = theta[0].clone()
+    points = {0: rewound(model, retraining.rewind)[None]}
+    points |= checkpoints(model, synset, everything, retraining, times)
     steps = torch.arange(n_steps, dtype=torch.float64)
     reach = retraining.step_size * (1 - MOMENTUM ** (n_steps - steps)) / (1 - MOMENTUM)
     knots = torch.tensor(times, dtype=torch.float64)
@@ -108,4 +107,4 @@ def retraining_path(model: FunctionalModel, synset: Synset, retraining: Retraini
     share = torch.zeros(len(times), dtype=torch.float64)
     share.index_add_(0, after - 1, reach * (1 - part)).index_add_(0, after, reach * part)
     length = float(reach.sum())
-    return GradientPath([points[time] for time in times], share / length, _DAMPING / length)
+    return GradientPath([points[time][0] for time in times], share / length, _DAMPING / length)

@@ -72,31 +72,34 @@ class LeaveOut:
     def plan(
         self, model: FunctionalModel, synset: Synset, *, is_preconditioned: bool = False
     ) -> Retraining:
-        """Choose the step size and the number of steps on a synset."""
-        return plan_retraining(
-            model,
+        """Choose the step size and the number of steps on a synset.
+
+        Batch normalisation has statistics of the rows that are kept, but for other solvers.
+        """
+        live = in_training(model, synset.X) if self.solver == "gradient_descent" else None
+        plan = plan_retraining(
+            live or model,
             synset,
             rewind=self._rewind(model),
             n_steps=self.n_steps,
             step_size=self.step_size,
             damping=self.damping,
             generator=torch.Generator().manual_seed(self.seed),
-            is_preconditioned=is_preconditioned,
+            is_preconditioned=is_preconditioned and live is None,
         )
+        return replace(plan, has_live_norms=live is not None)
 
     def plan_for_groups(self, model: FunctionalModel, synset: Synset) -> Retraining:
         """Choose the same for many networks without groups; preconditioned where that pays.
 
         It does for a synset that is dealt out in minibatches. What a remainder can be measured
-        for needs a path of its own; so do other solvers, and steps of a given size. Batch
-        normalisation uses statistics of the rows that are kept, but for other solvers.
+        for needs a path of its own; so do other solvers, steps of a given size, and networks
+        with batch normalisation, which do worse in such steps.
         """
         pays = n_minibatches(synset) > 1 and not curves_steadily(model)
         is_own = self.step_size == "auto" and self.solver == "gradient_descent"
-        live = in_training(model, synset.X) if self.solver == "gradient_descent" else None
-        is_preconditioned = pays and is_own and self._rewind(model) > 0 and live is None
-        plan = self.plan(live or model, synset, is_preconditioned=is_preconditioned)
-        return replace(plan, has_live_norms=live is not None)
+        is_preconditioned = pays and is_own and self._rewind(model) > 0
+        return self.plan(model, synset, is_preconditioned=is_preconditioned)
 
     def _rewind(self, model: FunctionalModel) -> float:
         return auto_rewind(model) if self.rewind == "auto" else float(self.rewind)

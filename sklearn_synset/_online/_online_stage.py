@@ -91,10 +91,8 @@ class OnlineStage:
                 "again, or ask for level='groups'."
             )
         plans = [
-            # Single rows are told along a path of plain descent, by stored statistics.
-            self.leave_out.plan(model, self.synset)
-            if plan.preconditioner is not None or plan.has_live_norms
-            else plan
+            # Single rows are told along a path of plain descent.
+            plan if plan.preconditioner is None else self.leave_out.plan(model, self.synset)
             for model, plan in zip(self.models, self.retrainings, strict=True)
         ]
         return [

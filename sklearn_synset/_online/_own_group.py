@@ -6,10 +6,11 @@ import numpy as np
 import torch
 
 from sklearn_synset._functional_model import FunctionalModel
+from sklearn_synset._online._checkpoints import checkpoints
 from sklearn_synset._online._leave_out import LeaveOut, leave_one_out, with_shorter_steps
 from sklearn_synset._online._objective import Objective, margin
 from sklearn_synset._online._objective_evaluation import evaluate_objective
-from sklearn_synset._online._removal import Retraining, removal_path
+from sklearn_synset._online._removal import Retraining
 from sklearn_synset._online._rows_left_out import nearest_in_group
 from sklearn_synset._row_source import Rows
 from sklearn_synset._synset import Synset, one_hot_targets
@@ -159,7 +160,6 @@ def _checkpoints(
     steps = set(np.geomspace(first, last, _N_CHECKPOINTS).round().astype(int).tolist())
 
     def passed(plan: Retraining) -> list[torch.Tensor]:
-        path = enumerate(removal_path(model, synset, kept, plan), 1)
-        return [theta for step, theta in path if step in steps]
+        return list(checkpoints(model, synset, kept, plan, steps).values())
 
     return with_shorter_steps(passed, retraining)

@@ -3,9 +3,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sklearn_synset._offline import _anchors as module
 from sklearn_synset._offline._anchors import Norm, TrainingRows, draw_anchors
 from sklearn_synset._offline._gradient_distance import squared_error
+from sklearn_synset._online import _checkpoints as module
 from sklearn_synset._online._removal import Retraining, removal_path
 from sklearn_synset._online._rewinding import rewound
 from sklearn_synset._synset import Synset

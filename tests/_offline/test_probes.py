@@ -7,15 +7,14 @@ import pytest
 import torch
 from torch import nn
 
-from sklearn_synset._offline import _probes as module
+from sklearn_synset._offline import _restarted_probes as restarting
+from sklearn_synset._offline import _rewound_probes as rewinding
+from sklearn_synset._offline import _row_sample
 from sklearn_synset._offline._anchors import TrainingRows
-from sklearn_synset._offline._probes import (
-    affordable_rows,
-    probes_of_networks,
-    restarted_probes,
-    rewound_probes,
-    sample_of_rows,
-)
+from sklearn_synset._offline._probes import Probes, probes_of_networks
+from sklearn_synset._offline._restarted_probes import restarted_probes
+from sklearn_synset._offline._rewound_probes import rewound_probes
+from sklearn_synset._offline._row_sample import affordable_rows, sample_of_rows
 from sklearn_synset._online._leave_out import LeaveOut
 from sklearn_synset._online._objective import margin
 from sklearn_synset._online._removal import displacements
@@ -110,7 +109,7 @@ def test_as_many_rows_are_probed_as_can_be_afforded(
     problem, monkeypatch, width, is_steady, expected
 ):
     model, _, _ = problem
-    monkeypatch.setattr(module, "curves_steadily", lambda asked: is_steady)
+    monkeypatch.setattr(_row_sample, "curves_steadily", lambda asked: is_steady)
     assert affordable_rows(model, torch.empty(1, width, 1)) == expected
 
 
@@ -122,8 +121,8 @@ def test_many_rows_are_probed_by_a_sample(problem, monkeypatch):
         asked.append(max_rows)
         return sample_of_rows(rows, max_rows, generator)
 
-    monkeypatch.setattr(module, "sample_of_rows", watched)
-    monkeypatch.setattr(module, "affordable_rows", lambda model, X: 12)
+    monkeypatch.setattr(rewinding, "sample_of_rows", watched)
+    monkeypatch.setattr(rewinding, "affordable_rows", lambda model, X: 12)
     leave_out = LeaveOut("gradient_descent", seed=0, **SETTINGS)
     generator = torch.Generator().manual_seed(0)
     probes = rewound_probes([model, model], rows, leave_out, torch.eye(4)[:3], generator)
@@ -218,9 +217,7 @@ def test_probes_that_were_split_are_joined_again(fitted, n_first):
 def test_buffers_of_probes_are_joined(problem):
     model, _, _ = problem
     probes = [
-        module.Probes(
-            torch.ones(n, 4), [torch.zeros(n, 3)], [{"mean": torch.full((n, 2), 1.0 * n)}]
-        )
+        Probes(torch.ones(n, 4), [torch.zeros(n, 3)], [{"mean": torch.full((n, 2), 1.0 * n)}])
         for n in (1, 2)
     ]
     assert probes[0].joined(probes[1]).buffers[0]["mean"][:, 0].tolist() == [1, 2, 2]
@@ -232,51 +229,66 @@ def test_buffers_of_probes_are_joined(problem):
         ("_MAX_RESTARTED_ROWS", 60, True),
         ("_MAX_RESTARTED_ROWS", 59, False),
         # 1,000 operations a row, 60 rows, 3 restarts of 2 probes: 360,000 an epoch.
-        ("_MAX_RESTART_FLOPS", 15 * 360_000, True),
-        ("_MAX_RESTART_FLOPS", 15 * 360_000 - 1, False),
+        ("_MAX_FLOPS", 15 * 360_000, True),
+        ("_MAX_FLOPS", 15 * 360_000 - 1, False),
     ],
 )
 def test_what_cannot_be_afforded_is_not_restarted(fitted, monkeypatch, name, value, is_done):
     model, rows, _ = fitted
-    monkeypatch.setattr(module, "flops_of_gradient", lambda model, X: 1000)
-    monkeypatch.setattr(module, name, value)
+    monkeypatch.setattr(restarting, "flops_of_gradient", lambda model, X: 1000)
+    monkeypatch.setattr(restarting, name, value)
     asked = []
-    run = module.restarts
+    run = restarting.restarts
 
     def watched(*args, **kwargs):
         asked.append(kwargs["max_epochs"])
         return run(*args, **kwargs)
 
-    monkeypatch.setattr(module, "restarts", watched)
+    monkeypatch.setattr(restarting, "restarts", watched)
     assert (restarted([model], rows, torch.eye(4)[:2]) is not None) is is_done
-    assert asked == ([] if not is_done else [15 if name == "_MAX_RESTART_FLOPS" else 80])
+    assert asked == ([] if not is_done else [15 if name == "_MAX_FLOPS" else 80])
 
 
 @pytest.mark.parametrize(("missing", "is_tried"), [(0, True), (1, False)])
 def test_the_work_of_every_network_is_counted(fitted, monkeypatch, missing, is_tried):
     model, rows, _ = fitted
     tried = []
-    monkeypatch.setattr(module, "flops_of_gradient", lambda model, X: 1000)
-    monkeypatch.setattr(module, "_MAX_RESTART_FLOPS", 15 * 2 * 360_000 - missing)
-    monkeypatch.setattr(module, "restarts", lambda *args, **kwargs: tried.append(1))
+    monkeypatch.setattr(restarting, "flops_of_gradient", lambda model, X: 1000)
+    monkeypatch.setattr(restarting, "_MAX_FLOPS", 15 * 2 * 360_000 - missing)
+    monkeypatch.setattr(restarting, "restarts", lambda *args, **kwargs: tried.append(1))
     assert restarted([model, model], rows, torch.eye(4)[:2]) is None
     assert bool(tried) is is_tried
 
 
-def test_neither_single_layers_nor_statistics_nor_nothing_is_restarted(fitted, problem):
+def test_neither_single_layers_nor_unknown_statistics_nor_nothing_is_restarted(fitted, problem):
     _, rows, _ = fitted
     X, y = rows.X.numpy(), np.arange(60) % 3
     layer = functional(seeded(lambda: nn.Linear(4, 3).double()), X, y, np.arange(3))
     assert restarted([layer], rows, torch.eye(4)[:2]) is None
     assert restarted([fitted[0]], rows, torch.ones(0, 4)) is None
+    norm = nn.BatchNorm1d(5, affine=False)
+    module = seeded(lambda: nn.Sequential(nn.Linear(4, 5), norm, nn.Linear(5, 3)))
+    with_norm = functional(module.double(), X, y, np.arange(3))
+    assert restarted([with_norm], rows, torch.eye(4)[:2]) is None
+
+
+@pytest.mark.parametrize(("n_epochs", "is_tried"), [(40, True), (39, False)])
+def test_normalised_networks_are_given_more_passes(fitted, monkeypatch, n_epochs, is_tried):
+    _, rows, _ = fitted
+    X, y = rows.X.numpy(), np.arange(60) % 3
     norm = seeded(lambda: nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Linear(5, 3)))
     with_norm = functional(norm.double(), X, y, np.arange(3))
+    tried = []
+    monkeypatch.setattr(restarting, "flops_of_gradient", lambda model, X: 1000)
+    monkeypatch.setattr(restarting, "_MAX_FLOPS", n_epochs * 360_000)
+    monkeypatch.setattr(restarting, "restarts", lambda *args, **kwargs: tried.append(args[0]))
     assert restarted([with_norm], rows, torch.eye(4)[:2]) is None
+    assert [network.live_norms for network in tried] == [("1",)] * is_tried
 
 
 def test_a_network_that_restarts_do_not_reach_is_not_restarted(fitted, monkeypatch):
     model, rows, _ = fitted
-    monkeypatch.setattr(module, "restarts", lambda *args, **kwargs: None)
+    monkeypatch.setattr(restarting, "restarts", lambda *args, **kwargs: None)
     assert restarted([model], rows, torch.eye(4)[:2]) is None
 
 

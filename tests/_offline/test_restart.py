@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from sklearn_synset._offline import _restart as module
-from sklearn_synset._offline._restart import can_restart, initial_weights, restarts
+from sklearn_synset._offline._restart import initial_weights, restartable, restarts
 from sklearn_synset._online._curvature import largest_curvature
 from sklearn_synset._synset import Synset
 from tests.problems import classification_model, functional, mlp, seeded, small_conv, train
@@ -82,19 +82,98 @@ class Scaled(nn.Module):
         return self.layer(X) * self.scale
 
 
-def test_layers_without_initial_weights_or_with_statistics_are_refused():
-    assert can_restart(classification_model(6)[0])
-    assert not can_restart(classification_model(6, module=seeded(Scaled).double())[0])
-    conv = functional(small_conv(), np.zeros((2, 1, 4, 4)), np.arange(2), np.arange(3))
-    assert not can_restart(conv)
-    norm = seeded(lambda: nn.Sequential(nn.Linear(4, 5), nn.LayerNorm(5), nn.Linear(5, 3))).double()
-    assert can_restart(classification_model(6, module=norm)[0])
+def can_restart(module):
+    model, X, _ = classification_model(6, module=seeded(module).double())
+    return restartable(model, X) is model
+
+
+def test_layers_without_initial_weights_are_refused():
+    assert can_restart(mlp)
+    assert not can_restart(Scaled)
+    assert can_restart(lambda: nn.Sequential(nn.Linear(4, 5), nn.LayerNorm(5), nn.Linear(5, 3)))
+    # What gathers statistics but does not normalise rows by them in training is not known.
+    assert not can_restart(
+        lambda: nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5, affine=False), nn.Linear(5, 3))
+    )
+
+
+def test_batch_normalisation_is_restarted_as_it_is_in_training():
+    X = np.random.RandomState(0).randn(6, 1, 4, 4)
+    conv = functional(small_conv(), X, np.arange(6) % 3, np.arange(3))
+    network = restartable(conv, torch.from_numpy(X))
+    assert network.live_norms == ("1",) and conv.live_norms == ()
 
 
 def test_a_scale_that_was_not_trained_needs_no_initial_weights():
     scaled = seeded(Scaled).double()
     scaled.scale.requires_grad_(False)
-    assert can_restart(classification_model(6, module=scaled)[0])
+    model, X, _ = classification_model(6, module=scaled)
+    assert restartable(model, X) is model
+
+
+def normalised():
+    return nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Tanh(), nn.Linear(5, 3)).double()
+
+
+@pytest.fixture
+def with_norm(problem):
+    _, rows = problem
+    X, y = rows.X.numpy(), rows.y.argmax(1).numpy()
+    module = train(seeded(normalised).train(), X, y, nn.CrossEntropyLoss(), n_steps=60)
+    return functional(module, X, y, np.arange(3), weight_decay=0.01), rows
+
+
+def test_restarted_networks_are_given_with_the_statistics_of_their_rows(with_norm):
+    model, rows = with_norm
+    network = restartable(model, rows.X)
+    kept = leave_one_out(rows)
+    before, networks = restarts(network, rows, kept, generator(), n_networks=3)
+    thetas = torch.cat(list(networks))
+    assert thetas.shape == (4, model.n_parameters)
+    # In evaluation the explained network's own statistics give way to those of the kept rows: the
+    # normalised values have mean 0 and variance 1 there, scaled and shifted by weights.
+    for theta, own in zip([*before, *thetas], [torch.ones(4).double(), *kept], strict=True):
+        is_kept = own[GROUP].bool()
+        goal = loss_of(model, rows, model.theta)
+        loss = module._data_loss(model, replace(rows, weight=is_kept.double()), theta)
+        assert loss < 2.5 * goal
+        inputs = model.unflatten(theta)
+        hidden = rows.X @ inputs["0.weight"].T + inputs["0.bias"]
+        norm = model.module[1]
+        values = (hidden - norm.running_mean) / (norm.running_var + norm.eps).sqrt()
+        shown = values[is_kept] * inputs["1.weight"] + inputs["1.bias"]
+        own_values = hidden[is_kept]
+        spread = (own_values.var(0, correction=0) + norm.eps).sqrt()
+        # Each channel is an increasing or a decreasing image of its own normalised values.
+        z = (own_values - own_values.mean(0)) / spread
+        slope = (shown * z).mean(0) / z.square().mean(0)
+        torch.testing.assert_close(shown, shown.mean(0) + slope * z)
+
+
+def test_normalised_networks_take_larger_minibatches_and_their_curvature_at_the_end(with_norm):
+    model, rows = with_norm
+    network = restartable(model, rows.X)
+    seen = []
+    objective = module._batch_objective
+
+    def watched(model, batch, theta, kept):
+        seen.append(len(batch.weight))
+        return objective(model, batch, theta, kept)
+
+    kept, start = torch.ones(1, 4).double(), initial_weights(network, 0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_batch_objective", watched)
+        next(module._averaged_descent(network, rows, kept, start[None], 0.1, 0))
+    assert seen == [N]
+
+    def loss(theta):
+        return module.mean_loss(network, rows, 0.0, theta, torch.ones(4).double())
+
+    draw = generator()
+    points = (model.theta + (start - model.theta) / 4, model.theta)
+    curvature = max(largest_curvature(loss, point, draw) for point in points)
+    size = module._step_size(network, rows, start, generator())
+    assert size * curvature == pytest.approx(0.4 / 2 / 2)
 
 
 def by_loop(model, rows, kept, seed, step_size, n_epochs):
