@@ -65,9 +65,10 @@ _FLOATS = (np.float64, np.float32)
 _N_QUERIES = 500
 _NO_RESTART = (
     "probe='restart' needs at most 2,000 rows, a network of several layers of which all that are "
-    "trained have reset_parameters and none keeps statistics of the rows, small enough for fifteen "
-    "passes over the rows for each probe, and a training that brings the loss down to what it is "
-    "for the network that is explained. Use probe='rewind', or 'auto'."
+    "trained have reset_parameters and none but batch normalisation keeps statistics of the rows, "
+    "small enough for fifteen passes over the rows for each probe (forty with batch normalisation), "
+    "and a training that brings the loss down to what it is for the network that is explained. Use "
+    "probe='rewind', or 'auto'."
 )
 
 
@@ -278,7 +279,10 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
     minibatches, do without. The size s, near 1, is that of probes that are trained from scratch.
     In minibatches, networks of several layers for classification are trained in preconditioned
     steps, for half as long again as it takes to fit, and displacements have the length that they
-    had then.
+    had then. Batch normalisation uses the statistics of the synset rows that are kept, as in a
+    training; how these change is put into its scale and shift, so that networks without groups
+    keep the statistics that the trained one has. Networks with it do without first order, and
+    without preconditioned steps.
 
     References
     ----------

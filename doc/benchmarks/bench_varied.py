@@ -4,8 +4,9 @@
     python doc/benchmarks/bench_varied.py moons
 
 Two features and 784, two classes and ten, a rare class, deep networks, networks that are trained
-far too long on wrong labels, hardly at all, or on labels that mean nothing; defaults throughout.
-Truth is real retraining, see `fidelity_tasks.py`.
+far too long on wrong labels, hardly at all, or on labels that mean nothing, and batch
+normalisation, after one hidden layer and after two; defaults throughout. Truth is real
+retraining, see `fidelity_tasks.py`.
 
 LOO, LDS, slope, r  as of `bench_fidelity.py`
 one      LOO of retraining every group once with another seed
@@ -67,6 +68,16 @@ def deep_tanh():
     return nn.Sequential(*layers, nn.Linear(widths[-1], 2))
 
 
+def normalised(*widths):
+    """Hidden layers with batch normalisation and ReLU, and a linear one."""
+    layers = [
+        layer
+        for n_in, n_out in zip(widths[:-2], widths[1:-1], strict=True)
+        for layer in (nn.Linear(n_in, n_out), nn.BatchNorm1d(n_out), nn.ReLU())
+    ]
+    return nn.Sequential(*layers, nn.Linear(*widths[-2:]))
+
+
 def varied(name, rows, make_module, n_train, n_groups, **recipe):
     """Return a task with 100 queries and four seeds."""
     recipe = {"batch_size": 50, "epochs": 60, "learning_rate": 0.1} | recipe
@@ -99,6 +110,33 @@ TASKS = {
             epochs=150,
         ),
         varied("784-features", fashion_rows, partial(mlp, 784, 32, 10), 600, 20, epochs=40),
+        varied(
+            "digits-norm",
+            digits_rows,
+            partial(normalised, 64, 32, 10),
+            800,
+            20,
+            epochs=30,
+            learning_rate=0.05,
+        ),
+        varied(
+            "cancer-norm",
+            cancer_rows,
+            partial(normalised, 30, 32, 2),
+            400,
+            20,
+            epochs=30,
+            learning_rate=0.02,
+        ),
+        varied(
+            "deep-norm",
+            rare_class_rows,
+            partial(normalised, 10, 32, 16, 3),
+            600,
+            15,
+            epochs=30,
+            learning_rate=0.05,
+        ),
     )
 }
 

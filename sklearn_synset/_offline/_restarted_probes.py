@@ -6,7 +6,7 @@ from tqdm.auto import tqdm
 from sklearn_synset._functional_model import FunctionalModel
 from sklearn_synset._offline._anchors import TrainingRows
 from sklearn_synset._offline._probes import Probes
-from sklearn_synset._offline._restart import restartable, restarts
+from sklearn_synset._offline._restart import MAX_EPOCHS, restartable, restarts
 from sklearn_synset._offline._row_sample import sample_of_rows
 from sklearn_synset._online._leave_out import LeaveOut
 from sklearn_synset._online._rewinding import is_single_layer
@@ -14,7 +14,7 @@ from sklearn_synset._operation_count import flops_of_gradient
 
 _MAX_RESTARTED_ROWS = 2000
 _MAX_FLOPS = 7e11
-_MAX_EPOCHS, _MIN_EPOCHS = 80, 15
+_MIN_EPOCHS = 15
 _MIN_EPOCHS_NORMALISED = 40  # in minibatches of 100 rows
 _N_RESTARTS = 3
 
@@ -89,6 +89,6 @@ def _max_epochs(networks: list[FunctionalModel], rows: TrainingRows, n_probes: i
     if not networks or not n_probes:
         return 0
     per_epoch = flops_of_gradient(networks[0], rows.X) * len(rows.X) * n_probes
-    n_epochs = min(_MAX_EPOCHS, int(_MAX_FLOPS / per_epoch))
+    n_epochs = min(MAX_EPOCHS, int(_MAX_FLOPS / per_epoch))
     least = _MIN_EPOCHS_NORMALISED if networks[0].live_norms else _MIN_EPOCHS
     return n_epochs if n_epochs >= least else 0

@@ -246,7 +246,7 @@ def test_what_cannot_be_afforded_is_not_restarted(fitted, monkeypatch, name, val
 
     monkeypatch.setattr(restarting, "restarts", watched)
     assert (restarted([model], rows, torch.eye(4)[:2]) is not None) is is_done
-    assert asked == ([] if not is_done else [15 if name == "_MAX_FLOPS" else 80])
+    assert asked == ([] if not is_done else [15 if name == "_MAX_FLOPS" else 400])
 
 
 @pytest.mark.parametrize(("missing", "is_tried"), [(0, True), (1, False)])

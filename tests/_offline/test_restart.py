@@ -300,6 +300,24 @@ def test_the_best_epoch_is_taken_where_none_fits_as_well(problem, monkeypatch):
     torch.testing.assert_close(everything_of(found), everything_of(expected))
 
 
+@pytest.mark.parametrize(
+    ("losses", "n_epochs"),
+    [
+        ([1.0, 3, 0.9], 2),
+        # Until the third epoch, 1.3 times the explained network's loss is not enough.
+        ([1.0, 1.2, 1.2, 1.31, 1.29], 4),
+        ([1.0, 3, 2, 1.3], 3),
+    ],
+)
+def test_from_some_epochs_on_close_is_enough(problem, monkeypatch, losses, n_epochs):
+    model, rows = problem
+    given = iter(losses)
+    monkeypatch.setattr(module, "_data_loss", lambda *_: next(given))
+    monkeypatch.setattr(module, "_PATIENCE", 3)
+    restarts(model, rows, leave_one_out(rows), generator())
+    assert len(losses) == n_epochs + 1 and not list(given)
+
+
 @pytest.mark.parametrize("n_layers", [2, 3, 5])
 def test_deeper_networks_take_shorter_steps(problem, n_layers):
     _, rows = problem
