@@ -66,8 +66,8 @@ _N_QUERIES = 500
 _NO_RESTART = (
     "probe='restart' needs at most 2,000 rows, a network of several layers of which all that are "
     "trained have reset_parameters and none but batch normalisation keeps statistics of the rows, "
-    "small enough for fifteen passes over the rows for each probe (forty with batch normalisation), "
-    "and a training that brings the loss down to what it is for the network that is explained. Use "
+    "small enough for fifteen passes over the rows for each probe (forty with normalisation), and "
+    "a training that brings the loss down to what it is for the network that is explained. Use "
     "probe='rewind', or 'auto'."
 )
 

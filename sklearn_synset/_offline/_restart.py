@@ -129,12 +129,12 @@ def restarts(
     -----
     Minibatch descent with Nesterov momentum and a polynomial-decay average of the weights [1]_,
     for as many epochs as it takes until the networks with all groups fit the rows as the explained
-    one does, or, from 80 epochs on, have a loss of at most 1.3 times its. Steps are 0.2 over the largest curvature (at the first initial weights, the trained
-    ones and their mean), and shorter with more than two layers: effects come out too small with
-    much shorter steps, and too large with longer ones. With batch normalisation minibatches have
-    100 rows, or statistics would be those of few, and the curvature is twice that of the trained
-    weights and a quarter of the way back: it depends on the scale of weights, which soon is another
-    one than at the start.
+    one does, or, from 80 epochs on, have a loss of at most 1.3 times its. Steps are 0.2 over the
+    largest curvature (at the first initial weights, the trained ones and their mean), and shorter
+    with more than two layers: effects come out too small with much shorter steps, and too large
+    with longer ones. With batch normalisation minibatches have 100 rows, or statistics would be
+    those of few, and the curvature is twice that of the trained weights and a quarter of the way
+    back: it depends on the scale of weights, which soon is another one than at the start.
 
     References
     ----------
