@@ -35,7 +35,6 @@ class Probes:
 
     tells_size : bool, default=True
         Whether effects have the size that training from scratch gives them.
-
     """
 
     kept: torch.Tensor

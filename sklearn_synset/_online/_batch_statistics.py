@@ -5,6 +5,7 @@ from functools import partial
 from typing import cast
 
 import torch
+from torch import nn
 from torch.func import vmap
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -14,6 +15,7 @@ from sklearn_synset._synset import Synset
 
 _N_ROWS = 2000  # from which statistics are told, about
 _ROWS_AT_ONCE = 2**14
+_KNOWN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 class _OfTheBatch(_BatchNorm):
@@ -22,7 +24,7 @@ class _OfTheBatch(_BatchNorm):
     row_weight: torch.Tensor
 
     def __init__(self, norm: _BatchNorm) -> None:
-        torch.nn.Module.__init__(self)
+        nn.Module.__init__(self)
         self.num_features, self.eps, self.momentum = norm.num_features, norm.eps, norm.momentum
         self.affine, self.track_running_stats = True, True
         self.weight, self.bias = norm.weight, norm.bias
@@ -84,16 +86,19 @@ def in_training(model: FunctionalModel, X: torch.Tensor) -> FunctionalModel | No
     network : FunctionalModel or None
         Normalises rows by their own statistics, each row by its `row_weight`, so that rows without
         weight take no part. None if there is no batch normalisation with stored statistics, or one
-        whose scale and shift were not trained, that is used more than once or on something else
-        than rows: `absorbed` could not put its statistics into the weights.
+        that is not torch's own, whose scale and shift were not trained, or that is used more than
+        once or on something else than rows: `absorbed` could not put its statistics into the
+        weights.
     """
-    names = [
-        name
-        for name, part in model.module.named_modules()
+    norms = {
+        name: part
+        for name, part in model.module.named_modules(remove_duplicate=False)
         if isinstance(part, _BatchNorm) and part.running_mean is not None
-    ]
+    }
+    names = list(norms)
     parameters = [f"{name}.{part}" for name in names for part in ("weight", "bias")]
-    if not names or not set(parameters) <= set(model.names):
+    is_known = all(type(norm) in _KNOWN for norm in norms.values())
+    if not names or not is_known or not set(parameters) <= set(model.names):
         return None
     rows = X[:2]
     if sorted(_calls(model, names, rows)) != sorted((name, len(rows)) for name in names):

@@ -112,6 +112,25 @@ class Repeated(nn.Module):
         return self.last(self.apply_norm(self.norm, X))
 
 
+class OfMyOwn(nn.BatchNorm1d):
+    """A normalisation that does something else."""
+
+    def forward(self, inputs):
+        return super().forward(inputs).abs()
+
+
+class Known(nn.Module):
+    """A normalisation under two names, used by the second."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(4)
+        self.layers = nn.Sequential(self.norm, nn.Linear(4, 3))
+
+    def forward(self, X):
+        return self.layers(X)
+
+
 def unaffine():
     return nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5, affine=False), nn.Linear(5, 3))
 
@@ -133,8 +152,10 @@ def frozen_scale():
         # Two halves of each row, one after the other: no statistics of rows.
         lambda: Repeated(lambda norm, X: norm(X.repeat(2, 1))[: len(X)]),
         lambda: Repeated(lambda norm, X: X),
+        lambda: nn.Sequential(nn.Linear(4, 5), OfMyOwn(5), nn.Linear(5, 3)),
+        Known,
     ],
-    ids=["none", "layer", "not affine", "frozen", "twice", "not rows", "unused"],
+    ids=["none", "layer", "fixed", "frozen", "twice", "not rows", "unused", "own", "two names"],
 )
 def test_other_networks_have_no_statistics_of_rows(build):
     X = np.random.RandomState(0).randn(6, 4)
