@@ -67,7 +67,8 @@ def plan_retraining(
     retraining : Retraining
         Its `n_steps` is where the loss on all groups, and the training objective, come back to
         what they are at the trained weights, if that is before the limit; looked at after every
-        pass over the synset, or every five steps of a preconditioned one. At a minimum of the
+        pass over the synset, or every five steps of a preconditioned one and with live
+        statistics of batch normalisation, which take few steps. At a minimum of the
         objective they never do, and all steps are taken.
 
     Raises
@@ -125,7 +126,7 @@ def _steps_until_fitted(
         return float(data_loss(model, synset, theta, everything[0]))
 
     interval = n_minibatches(synset)
-    if retraining.preconditioner is not None:
+    if retraining.preconditioner is not None or model.live_norms:
         interval = min(interval, _INTERVAL)
     with torch.no_grad():
         goal, data_goal = loss(model.theta), loss_of_data(model.theta)

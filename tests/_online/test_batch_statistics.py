@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
+from sklearn_synset._online import _retraining_plan
 from sklearn_synset._online._batch_statistics import (
     absorbed,
     in_training,
@@ -318,3 +319,17 @@ def test_checkpoints_are_the_path_as_it_is_evaluated(problem):
                 moved = expected - model.theta
                 expected = model.theta + with_statistics(network, synset, kept, moved, 0)
             torch.testing.assert_close(theta, expected)
+
+
+@pytest.mark.parametrize(("interval", "expected"), [(2, 2), (9, 6)])
+def test_a_plan_with_live_statistics_is_looked_at_within_a_pass(
+    problem, monkeypatch, interval, expected
+):
+    model, synset = problem
+    monkeypatch.setattr("sklearn_synset._online._minibatches._ROWS", 4)  # six are a pass
+    monkeypatch.setattr(_retraining_plan, "_INTERVAL", interval)
+    # What fits at the first look.
+    mean_loss = _retraining_plan.mean_loss
+    monkeypatch.setattr(_retraining_plan, "data_loss", lambda *args: torch.tensor(1.0))
+    monkeypatch.setattr(_retraining_plan, "mean_loss", lambda *args: mean_loss(*args) * 0)
+    assert HOW.plan(model, synset).n_steps == expected
