@@ -234,10 +234,10 @@ def with_little_memory(monkeypatch, name, largest=8):
     """Let every evaluation of more than a few rows run out of memory."""
     call = FunctionalModel.__call__
 
-    def limited(self, theta, X):
+    def limited(self, theta, X, *others):
         if len(X) > largest:
             run_out_of_memory(name)
-        return call(self, theta, X)
+        return call(self, theta, X, *others)
 
     monkeypatch.setattr(FunctionalModel, "__call__", limited)
 
