@@ -167,8 +167,9 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
     probe : {"auto", "restart", "rewind", "retrain"}, default="auto"
         How these groups are left out. "restart": networks of the same architecture are trained
         from three new initial weights on the real rows, for all probes at once, until they fit
-        them as the explained one does; for networks of several layers with `reset_parameters`, and
-        up to 2,000 rows. "rewind": the network is rewound and trained again on the real rows.
+        them as the explained one does; for networks of several layers with `reset_parameters`, up
+        to 2,000 rows, and small enough for it. "rewind": the network is rewound and trained again
+        on the real rows.
         "auto": "restart" where that is possible, else "rewind". "retrain": it is really trained
         again without each of them, from the same seed and with the other rows in the same order,
         at the cost of a training a probe (and a network); only for a skorch net or None. None
@@ -282,7 +283,8 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
     had then. Batch normalisation uses the statistics of the synset rows that are kept, as in a
     training; how these change is put into its scale and shift, so that networks without groups
     keep the statistics that the trained one has. Networks with it do without first order, and
-    without preconditioned steps.
+    without preconditioned steps. Normalisations that are frozen, not affine or not torch's own, and
+    a callable `solver`, have stored statistics.
 
     References
     ----------

@@ -152,7 +152,7 @@ def draw_anchors(
     if n_drawn:
         passed = checkpoints(model, synset, kept, retraining, set(times.tolist()))
         for step in sorted(passed):
-            points.extend(passed[step][path] for path in (times == step).nonzero()[:, 0])
+            points.extend(passed[step][path].clone() for path in (times == step).nonzero()[:, 0])
     # A path without a group may diverge where that with all groups does not.
     farthest = _FARTHEST * (1 + model.theta.norm())
     points = [point for point in points if point.norm() <= farthest]

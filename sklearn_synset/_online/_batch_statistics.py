@@ -1,8 +1,8 @@
 """Batch normalisation by the statistics of the rows that remain, as in a training."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import nn
@@ -18,20 +18,23 @@ _ROWS_AT_ONCE = 2**14
 _KNOWN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
+class Moments(NamedTuple):
+    """Mean and variance of each channel of what a normalisation is given, by the rows' weights.
+
+    Parameters
+    ----------
+    mean, variance : Tensor of shape (c,), or (R, c) of R networks
+        What the normalisation subtracts, and what it divides by the root of.
+    """
+
+    mean: torch.Tensor
+    variance: torch.Tensor
+
+
 class _OfTheBatch(_BatchNorm):
-    """Normalises rows by their own weighted mean and variance, with the weights of another norm."""
+    """Normalises rows by their own mean and variance, weighted by its buffer `row_weight`."""
 
     row_weight: torch.Tensor
-
-    def __init__(self, norm: _BatchNorm) -> None:
-        nn.Module.__init__(self)
-        self.num_features, self.eps, self.momentum = norm.num_features, norm.eps, norm.momentum
-        self.affine, self.track_running_stats = True, True
-        self.weight, self.bias = norm.weight, norm.bias
-        self.register_buffer("running_mean", norm.running_mean)
-        self.register_buffer("running_var", norm.running_var)
-        self.register_buffer("num_batches_tracked", norm.num_batches_tracked)
-        self.register_buffer("row_weight", norm.weight.detach().new_empty(0))
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         mean, variance = self.moments(inputs)
@@ -47,27 +50,13 @@ class _OfTheBatch(_BatchNorm):
         variance = cast(torch.Tensor, self.running_var)
         return cast(torch.Tensor, self.running_mean), (variance + self.eps).sqrt()
 
-    def moments(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the mean and the variance, (c,) each, of the channels of rows (n, c, ...)."""
+    def moments(self, inputs: torch.Tensor) -> Moments:
+        """Return the moments of the channels of rows (n, c, ...)."""
         values = inputs.reshape(*inputs.shape[:2], -1)
         weight = self.row_weight if len(self.row_weight) else values.new_ones(len(values))
         share = weight / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
         mean = share @ values.mean(2)
-        return mean, share @ (values - mean[:, None]).square().mean(2)
-
-
-@dataclass(frozen=True)
-class Moments:
-    """Mean and variance of each channel of what a normalisation is given, for R networks.
-
-    Parameters
-    ----------
-    mean, variance : Tensor of shape (R, c)
-        By the weights of the rows.
-    """
-
-    mean: torch.Tensor
-    variance: torch.Tensor
+        return Moments(mean, share @ (values - mean[:, None]).square().mean(2))
 
 
 def in_training(model: FunctionalModel, X: torch.Tensor) -> FunctionalModel | None:
@@ -105,12 +94,9 @@ def in_training(model: FunctionalModel, X: torch.Tensor) -> FunctionalModel | No
         return None
     module = model.copied_module()
     for name in names:
-        parent, _, own = name.rpartition(".")
-        setattr(
-            module.get_submodule(parent),
-            own,
-            _OfTheBatch(cast(_BatchNorm, module.get_submodule(name))),
-        )
+        norm = module.get_submodule(name)
+        norm.__class__ = _OfTheBatch
+        norm.register_buffer("row_weight", model.theta.new_empty(0))
     return replace(model, module=module, live_norms=tuple(names))
 
 
@@ -149,9 +135,9 @@ def moments(
     Returns
     -------
     moments : dict of str to Moments
-        For each name of a normalisation.
+        For each name of a normalisation, (R, c) each.
     """
-    found: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+    found: dict[str, Moments] = {}
     hooks = [
         network.module.get_submodule(name).register_forward_pre_hook(
             lambda norm, given, name=name: found.update({name: norm.moments(given[0])})
@@ -159,18 +145,17 @@ def moments(
         for name in network.live_norms
     ]
 
-    def of_network(theta: torch.Tensor, row_weight: torch.Tensor) -> dict:
+    def of_network(theta: torch.Tensor, row_weight: torch.Tensor) -> dict[str, Moments]:
         network(theta, X, row_weight)
         return {name: found.pop(name) for name in network.live_norms}
 
     size = max(1, _ROWS_AT_ONCE // len(X))
     try:
         with torch.no_grad():
-            stacked = vmap(of_network, chunk_size=size)(theta, row_weight)
+            return vmap(of_network, chunk_size=size)(theta, row_weight)
     finally:
         for hook in hooks:
             hook.remove()
-    return {name: Moments(*own) for name, own in stacked.items()}
 
 
 def absorbed(
@@ -203,7 +188,7 @@ def absorbed(
         Weights with which a network that normalises by what is stored has the same outputs.
     """
     theta = theta.clone()
-    weights = dict(zip(network.names, _places(network), strict=True))
+    place = network.unflatten(torch.arange(network.n_parameters, device=theta.device))
     for name in network.live_norms:
         norm = cast(_OfTheBatch, network.module.get_submodule(name))
         mean, spread = now[name].mean, (now[name].variance + norm.eps).sqrt()
@@ -211,18 +196,10 @@ def absorbed(
         if before is not None:
             longer = stored_spread / (before[name].variance + norm.eps).sqrt()
             mean, spread = stored + (mean - before[name].mean) * longer, spread * longer
-        scale, shift = weights[f"{name}.weight"], weights[f"{name}.bias"]
+        scale, shift = place[f"{name}.weight"], place[f"{name}.bias"]
         theta[:, shift] += theta[:, scale] * (stored - mean) / spread
         theta[:, scale] *= stored_spread / spread
     return theta
-
-
-def _places(model: FunctionalModel) -> list[slice]:
-    """Return where each parameter is in a flat weight vector."""
-    ends = torch.tensor([weight.numel() for weight in model.unflatten(model.theta).values()])
-    return [
-        slice(int(end - size), int(end)) for end, size in zip(ends.cumsum(0), ends, strict=True)
-    ]
 
 
 def with_statistics(

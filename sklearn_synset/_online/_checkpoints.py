@@ -40,7 +40,7 @@ def checkpoints(
 
     def as_evaluated(theta: torch.Tensor) -> torch.Tensor:
         if live is None:
-            return theta.clone()
+            return theta
         moved = theta - model.theta
         return model.theta + with_statistics(live, synset, kept, moved, retraining.seed)
 

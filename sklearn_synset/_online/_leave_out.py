@@ -156,7 +156,7 @@ class LeaveOut:
             if scaled is not None:
                 displacement = scaled.lift(displacement)
             if live is not None:
-                displacement = with_statistics(live, synset, part, displacement, self.seed)
+                displacement = with_statistics(live, synset, part, displacement, retraining.seed)
                 displacement[part.bool().all(1)] = 0
             return displacement
 
