@@ -1,5 +1,7 @@
 """Probes by rewinding: the explained networks, trained again on real rows without some groups."""
 
+from dataclasses import replace
+
 import torch
 
 from sklearn_synset._functional_model import FunctionalModel
@@ -43,7 +45,11 @@ def rewound_probes(
     if not len(kept):
         return Probes(kept, [model.theta.new_empty(0, 0) for model in models], [{} for _ in models])
     sample = sample_of_rows(rows, affordable_rows(models[0], rows.X), generator)
-    plans = [leave_out.plan_for_groups(model, sample) for model in models]
+    plans = [
+        # A judge of what is linearised is not.
+        replace(leave_out.plan_for_groups(model, sample), linearised=())
+        for model in models
+    ]
     moves = leave_out.displacements_by_network(
         models, sample, kept.to(sample.weight), plans, "Probing"
     )

@@ -37,12 +37,22 @@ class _OfTheBatch(_BatchNorm):
     row_weight: torch.Tensor
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        mean, variance = self.moments(inputs)
+        return self.normalised(inputs, self.moments(inputs))
+
+    def normalised(self, inputs: torch.Tensor, moments: Moments) -> torch.Tensor:
+        """Normalise rows (n, c, ...) by moments (c,), or by some of their own each, (n, c)."""
+        mean, variance = moments
         scale = self.weight * (variance + self.eps).rsqrt()
         values = inputs.reshape(*inputs.shape[:2], -1)
-        return ((values - mean[:, None]) * scale[:, None] + self.bias[:, None]).reshape(
+        return ((values - mean[..., None]) * scale[..., None] + self.bias[:, None]).reshape(
             inputs.shape
         )
+
+    def standardised(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Return rows (n, c, p) before scale and shift."""
+        mean, variance = self.moments(inputs)
+        values = inputs.reshape(*inputs.shape[:2], -1)
+        return (values - mean[:, None]) * (variance + self.eps).rsqrt()[:, None]
 
     @property
     def stored(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -57,6 +67,12 @@ class _OfTheBatch(_BatchNorm):
         share = weight / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
         mean = share @ values.mean(2)
         return Moments(mean, share @ (values - mean[:, None]).square().mean(2))
+
+    def moments_by_share(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Return the derivatives (2c, n) of means and variances by each row's share in them."""
+        values = inputs.reshape(*inputs.shape[:2], -1)
+        mean = self.moments(inputs).mean
+        return torch.cat([values.mean(2), (values - mean[:, None]).square().mean(2)], dim=1).T
 
 
 def in_training(model: FunctionalModel, X: torch.Tensor) -> FunctionalModel | None:

@@ -11,10 +11,11 @@ from tqdm.auto import tqdm
 from sklearn_synset._functional_model import FunctionalModel
 from sklearn_synset._memory import in_smaller_chunks
 from sklearn_synset._online._batch_statistics import in_training, with_statistics
+from sklearn_synset._online._linearised_gradient import linearised_layers
 from sklearn_synset._online._minibatches import n_minibatches
 from sklearn_synset._online._removal import Retraining, displacements
 from sklearn_synset._online._retraining_plan import plan_retraining
-from sklearn_synset._online._rewinding import auto_rewind, curves_steadily
+from sklearn_synset._online._rewinding import auto_rewind, curves_steadily, rewound
 from sklearn_synset._operation_count import flops_of_gradient
 from sklearn_synset._parallel import in_parallel
 from sklearn_synset._synset import Synset
@@ -26,6 +27,7 @@ _COPIES_OF_WEIGHTS = 8
 _NETWORKS_PER_BATCH = 16
 _N_SHORTER_STEPS = 10
 _LEFT_WITHOUT_A_CLASS = 0.7  # of the outputs that others are trained again from
+_LARGEST_LINEAR_REMOVAL = 0.03  # of the training rows
 # Some seconds of one core: less is not worth starting a process for.
 _FLOPS_PER_JOB = 1e11
 _FEWEST_NETWORKS_PER_JOB = 8  # to which each job adds the network without a removal
@@ -99,7 +101,15 @@ class LeaveOut:
         pays = n_minibatches(synset) > 1 and not curves_steadily(model)
         is_own = self.step_size == "auto" and self.solver == "gradient_descent"
         is_preconditioned = pays and is_own and self._rewind(model) > 0
-        return self.plan(model, synset, is_preconditioned=is_preconditioned)
+        plan = self.plan(model, synset, is_preconditioned=is_preconditioned)
+        if n_minibatches(synset) == 1 or self.solver != "gradient_descent":
+            return plan
+        live = in_training(model, synset.X) if plan.has_live_norms else None
+        network = live or model
+        if plan.preconditioner is not None:
+            network = plan.preconditioner.narrow(network)
+        start = rewound(network, plan.rewind)
+        return replace(plan, linearised=linearised_layers(network, synset, start, plan.seed))
 
     def _rewind(self, model: FunctionalModel) -> float:
         return auto_rewind(model) if self.rewind == "auto" else float(self.rewind)
@@ -146,6 +156,7 @@ class LeaveOut:
         FloatingPointError
             If a network diverges however short the steps.
         """
+        retraining = _suited(retraining, synset, kept)
         scaled = retraining.preconditioner
         live = in_training(model, synset.X) if retraining.has_live_norms else None
         whole = live or model
@@ -197,6 +208,7 @@ class LeaveOut:
             its own depends on the work alone.
         """
         flops = [0.0] * len(models)
+        retrainings = [_suited(plan, synset, kept) for plan in retrainings]
         if len(kept) >= _FEWEST_NETWORKS_PER_JOB:
             flops = [
                 _flops(model, synset, plan) for model, plan in zip(models, retrainings, strict=True)
@@ -250,8 +262,22 @@ class LeaveOut:
         )
 
 
+def _suited(retraining: Retraining, synset: Synset, kept: torch.Tensor) -> Retraining:
+    """Return the plan for removals (R, K), not linearised if one of them is large."""
+    if not retraining.linearised:
+        return retraining
+    removed = 1 - (kept @ synset.group_size) / synset.group_size.sum()
+    return (
+        retraining
+        if removed.max() <= _LARGEST_LINEAR_REMOVAL
+        else replace(retraining, linearised=())
+    )
+
+
 def _flops(model: FunctionalModel, synset: Synset, retraining: Retraining) -> float:
-    """Return the operations of training a network again."""
+    """Return the operations of training a network again; few if it is linearised."""
+    if retraining.linearised:
+        return 0.0
     scaled = retraining.preconditioner
     per_row = (
         flops_of_gradient(model, synset.X)

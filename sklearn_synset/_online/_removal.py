@@ -10,7 +10,9 @@ import torch
 from torch.func import grad, vmap
 
 from sklearn_synset._functional_model import FunctionalModel
+from sklearn_synset._online._linearised_gradient import linearised_gradient
 from sklearn_synset._online._minibatches import minibatches, n_minibatches
+from sklearn_synset._online._output_jacobian import Linearisation
 from sklearn_synset._online._path_remainder import PathRemainder
 from sklearn_synset._online._preconditioner import Preconditioner
 from sklearn_synset._online._rewinding import rewound
@@ -52,6 +54,10 @@ class Retraining:
 
     has_live_norms : bool, default=False
         Whether it is the network that `in_training` returns that is trained again.
+
+    linearised : tuple of str, default=()
+        As of `linearised_layers`: then networks without a small part of the data are trained by
+        `linearised_gradient` around the path of all groups.
     """
 
     rewind: float
@@ -63,6 +69,7 @@ class Retraining:
     preconditioner: Preconditioner | None = field(default=None, compare=False)
     n_fitted: int | None = None
     has_live_norms: bool = False
+    linearised: tuple[str, ...] = ()
 
     def as_long_as(self, other: "Retraining", max_steps: int) -> "Retraining":
         """Return the plan with as many steps as take the other's time, up to a limit."""
@@ -152,7 +159,8 @@ def removal_path(
 
     kept : Tensor of shape (R, K)
         For each of R networks, 1 for the groups that it is trained on. If there is a remainder,
-        the first has all groups: around its path the others' gradients are corrected.
+        or the network is linearised, the first has all groups: the others' gradients are
+        corrected, or told, around its path.
 
     retraining : Retraining
         From where, how long and how fast.
@@ -164,8 +172,18 @@ def removal_path(
     """
     decay, pull = model.weight_decay, retraining.damping
 
+    linearisation = None
+    if retraining.linearised and len(kept) > 1:
+        linearisation = Linearisation(model, list(retraining.linearised))
+
+    def gradient_of_data(rows, points):
+        own = vmap(grad(partial(data_loss, model, rows)))
+        if linearisation is None:
+            return own(points, kept)
+        return linearised_gradient(linearisation, rows, points, kept, own(points[:1], kept[:1]))
+
     def gradient(rows, points):
-        downhill = vmap(grad(partial(data_loss, model, rows)), (0, 0))(points, kept)
+        downhill = gradient_of_data(rows, points)
         downhill.add_(points, alpha=decay)
         return downhill.add_(points - model.theta, alpha=pull) if pull else downhill
 
