@@ -1,4 +1,6 @@
-"""How much work a gradient is."""
+"""How much work a gradient is, and what it holds."""
+
+from dataclasses import replace
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -28,6 +30,21 @@ def flops_of_gradient(model: FunctionalModel, X: Rows) -> int:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(model.theta, X[:1])
     return max(1, counter.get_total_flops()) * _GRADIENT_OVER_FORWARD
+
+
+def widest_output(model: FunctionalModel, X: Rows) -> int:
+    """Return the most numbers that a layer makes of a row of X (n, d...), of which one is tried."""
+    found = [1]
+    watched = replace(model, module=model.copied_module())
+    for layer in watched.module.modules():
+        layer.register_forward_hook(
+            lambda _, __, output: found.append(
+                output.numel() if isinstance(output, torch.Tensor) else 0
+            )
+        )
+    with torch.no_grad():
+        watched(model.theta, X[:1])
+    return max(found)
 
 
 def flops_of_product(matrix: torch.Tensor) -> int:

@@ -7,11 +7,12 @@ import torch
 from sklearn_synset._functional_model import FunctionalModel
 from sklearn_synset._offline._anchors import TrainingRows
 from sklearn_synset._online._rewinding import curves_steadily
+from sklearn_synset._operation_count import widest_output
 from sklearn_synset._row_source import Rows
 from sklearn_synset._synset import Synset
 
 _MAX_ROWS, _MIN_ROWS = 10_000, 500
-_MAX_NUMBERS = 2**24
+_MAX_NUMBERS = 7_900_000
 _MAX_STEADY_ROWS = 2000
 
 
@@ -29,12 +30,13 @@ def affordable_rows(model: FunctionalModel, X: Rows) -> int:
     Returns
     -------
     n_rows : int
-        10,000, or as many as hold 16 million numbers, but 500 at least. With a steady curvature
-        2,000, as the end of a training is then looked for only after each pass. In minibatches
-        more rows take no more time, only memory.
+        10,000, or as many as hold 8 million numbers, as they are or as a layer's outputs, but 500
+        at least. With a steady curvature 2,000, as the end of a training is then looked for only
+        after each pass. In minibatches more rows take little more time, only memory.
     """
     most = _MAX_STEADY_ROWS if curves_steadily(model) else _MAX_ROWS
-    return min(most, max(_MIN_ROWS, _MAX_NUMBERS // max(1, math.prod(X.shape[1:]))))
+    width = max(1, math.prod(X.shape[1:]), widest_output(model, X))
+    return min(most, max(_MIN_ROWS, _MAX_NUMBERS // width))
 
 
 def sample_of_rows(rows: TrainingRows, max_rows: int, generator: torch.Generator) -> Synset:

@@ -1,7 +1,7 @@
 """Batch normalisation by the statistics of the rows that remain, as in a training."""
 
+from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import NamedTuple, cast
 
 import torch
@@ -224,6 +224,7 @@ def with_statistics(
     kept: torch.Tensor,
     displacement: torch.Tensor,
     seed: int,
+    told: Callable[..., dict[str, Moments]] = moments,
 ) -> torch.Tensor:
     """Add to displacements what leaving groups out does to the statistics of normalisations.
 
@@ -244,14 +245,18 @@ def with_statistics(
     seed : int
         Of the rows that are taken.
 
+    told : callable, default=moments
+        As of `moments`; its first network is the one that nothing is left out for.
+
     Returns
     -------
     displacement : Tensor of shape (R, D)
         Of weights that go with the stored statistics, see `absorbed`.
     """
     rows = next(minibatches(synset, seed, _N_ROWS))
-    told = partial(moments, network, X=rows.X)
-    before = told(theta=network.theta[None], row_weight=rows.weight[None])
-    theta = network.theta + displacement
-    now = told(theta=theta, row_weight=rows.weight * kept[:, rows.group])
-    return absorbed(network, theta, now, before) - network.theta
+    theta = network.theta + torch.cat([torch.zeros_like(displacement[:1]), displacement])
+    row_weight = rows.weight * torch.cat([torch.ones_like(kept[:1]), kept])[:, rows.group]
+    found = told(network, theta, rows.X, row_weight)
+    before = {name: Moments(*(each[:1] for each in own)) for name, own in found.items()}
+    now = {name: Moments(*(each[1:] for each in own)) for name, own in found.items()}
+    return absorbed(network, theta[1:], now, before) - network.theta

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -10,13 +11,13 @@ from tqdm.auto import tqdm
 
 from sklearn_synset._functional_model import FunctionalModel
 from sklearn_synset._memory import in_smaller_chunks
-from sklearn_synset._online._batch_statistics import in_training, with_statistics
-from sklearn_synset._online._linearised_gradient import linearised_layers
+from sklearn_synset._online._batch_statistics import in_training, moments, with_statistics
+from sklearn_synset._online._linearised_gradient import linearised_layers, moments_near
 from sklearn_synset._online._minibatches import n_minibatches
 from sklearn_synset._online._removal import Retraining, displacements
 from sklearn_synset._online._retraining_plan import plan_retraining
 from sklearn_synset._online._rewinding import auto_rewind, curves_steadily, rewound
-from sklearn_synset._operation_count import flops_of_gradient
+from sklearn_synset._operation_count import flops_of_gradient, widest_output
 from sklearn_synset._parallel import in_parallel
 from sklearn_synset._synset import Synset
 
@@ -27,9 +28,14 @@ _COPIES_OF_WEIGHTS = 8
 _NETWORKS_PER_BATCH = 16
 _N_SHORTER_STEPS = 10
 _LEFT_WITHOUT_A_CLASS = 0.7  # of the outputs that others are trained again from
+# Outputs of a layer, over all networks, in 16 MB: the allocator keeps no larger pieces for reuse.
+_MOST_OUTPUTS = 2**22
+_FEWEST_NETWORKS = 4
 _LARGEST_LINEAR_REMOVAL = 0.03  # of the training rows
 # Some seconds of one core: less is not worth starting a process for.
 _FLOPS_PER_JOB = 1e11
+_CONVOLUTION = 8  # operations of a product that take as long as one of networks' convolutions
+_CONVOLUTIONS = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)
 _FEWEST_NETWORKS_PER_JOB = 8  # to which each job adds the network without a removal
 
 
@@ -96,7 +102,8 @@ class LeaveOut:
 
         It does for a synset that is dealt out in minibatches. What a remainder can be measured
         for needs a path of its own; so do other solvers, steps of a given size, and networks
-        with batch normalisation, which do worse in such steps.
+        with batch normalisation, which do worse in such steps. In minibatches, networks may be
+        linearised, see `linearised_layers`.
         """
         pays = n_minibatches(synset) > 1 and not curves_steadily(model)
         is_own = self.step_size == "auto" and self.solver == "gradient_descent"
@@ -104,10 +111,7 @@ class LeaveOut:
         plan = self.plan(model, synset, is_preconditioned=is_preconditioned)
         if n_minibatches(synset) == 1 or self.solver != "gradient_descent":
             return plan
-        live = in_training(model, synset.X) if plan.has_live_norms else None
-        network = live or model
-        if plan.preconditioner is not None:
-            network = plan.preconditioner.narrow(network)
+        network = _retrained(model, synset, plan)
         start = rewound(network, plan.rewind)
         return replace(plan, linearised=linearised_layers(network, synset, start, plan.seed))
 
@@ -159,15 +163,21 @@ class LeaveOut:
         retraining = _suited(retraining, synset, kept)
         scaled = retraining.preconditioner
         live = in_training(model, synset.X) if retraining.has_live_norms else None
-        whole = live or model
-        solved = whole if scaled is None else scaled.narrow(whole)
+        solved = _retrained(model, synset, retraining)
 
         def solve_part(part: torch.Tensor) -> torch.Tensor:
             displacement = self._solve(solved, synset, part, retraining)
             if scaled is not None:
                 displacement = scaled.lift(displacement)
             if live is not None:
-                displacement = with_statistics(live, synset, part, displacement, retraining.seed)
+                told = (
+                    partial(moments_near, layers=retraining.linearised)
+                    if retraining.linearised
+                    else moments
+                )
+                displacement = with_statistics(
+                    live, synset, part, displacement, retraining.seed, told
+                )
                 displacement[part.bool().all(1)] = 0
             return displacement
 
@@ -175,6 +185,10 @@ class LeaveOut:
             return torch.cat([solve_part(part) for part in kept.split(size)])
 
         n_networks = min(len(kept), self.n_networks(solved, synset))
+        if not retraining.linearised:
+            n_rows = math.ceil(len(synset.weight) / n_minibatches(synset))
+            numbers = n_rows * widest_output(solved, synset.X)
+            n_networks = min(n_networks, max(_FEWEST_NETWORKS, _MOST_OUTPUTS // numbers))
         return in_smaller_chunks(solve, n_networks, "networks")
 
     def displacements_by_network(
@@ -262,6 +276,13 @@ class LeaveOut:
         )
 
 
+def _retrained(model: FunctionalModel, synset: Synset, retraining: Retraining) -> FunctionalModel:
+    """Return the network that a plan trains: with live statistics, and narrowed."""
+    live = in_training(model, synset.X) if retraining.has_live_norms else None
+    scaled = retraining.preconditioner
+    return (live or model) if scaled is None else scaled.narrow(live or model)
+
+
 def _suited(retraining: Retraining, synset: Synset, kept: torch.Tensor) -> Retraining:
     """Return the plan for removals (R, K), not linearised if one of them is large."""
     if not retraining.linearised:
@@ -284,6 +305,8 @@ def _flops(model: FunctionalModel, synset: Synset, retraining: Retraining) -> fl
         if scaled is None
         else scaled.flops_of_gradient(model, synset.X)
     )
+    if any(isinstance(part, _CONVOLUTIONS) for part in model.module.modules()):
+        per_row = _CONVOLUTION * per_row
     return per_row * len(synset.weight) / n_minibatches(synset) * retraining.n_steps
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from torch.func import grad
 
 from sklearn_synset._functional_model import FunctionalModel
-from sklearn_synset._online._batch_statistics import _OfTheBatch
+from sklearn_synset._online._batch_statistics import Moments, _OfTheBatch
 from sklearn_synset._online._layer_jacobian import is_known
 from sklearn_synset._online._minibatches import minibatches
 from sklearn_synset._online._output_jacobian import ROWS_OF_STATISTICS, Linearisation
@@ -66,6 +66,29 @@ def linearised_gradient(
 
     slope = grad(loss)(outputs)
     return first + jacobian.transposed(slope - slope[:1], model.n_parameters)
+
+
+def moments_near(
+    network: FunctionalModel,
+    theta: torch.Tensor,
+    X: torch.Tensor,
+    row_weight: torch.Tensor,
+    layers: tuple[str, ...],
+) -> dict[str, Moments]:
+    """Return what `moments` does, to first order around the first network.
+
+    Parameters
+    ----------
+    network, theta, X, row_weight
+        As of `moments`.
+
+    layers : tuple of str
+        As of `linearised_layers`.
+    """
+    share = row_weight / row_weight.sum(1, keepdim=True)
+    return Linearisation(network, list(layers)).moments_near(
+        theta[0], X, row_weight[0], theta - theta[:1], share - share[:1]
+    )
 
 
 def linearised_layers(

@@ -13,6 +13,8 @@ from sklearn_synset._online._batch_statistics import Moments, _OfTheBatch
 from sklearn_synset._online._layer_jacobian import Layer, layer_jacobian
 
 ROWS_OF_STATISTICS = 32
+_ROWS_OF_MOMENTS = 250
+_OUTPUTS_AT_ONCE = 10  # in fewer it takes longer
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,37 +157,90 @@ class Linearisation:
     def at(self, theta: torch.Tensor, X: torch.Tensor, row_weight: torch.Tensor) -> OutputJacobian:
         """Return the Jacobian at weights (D,) for rows (b, d...) with weights (b,)."""
         outputs, uses = self._trace(theta, X, row_weight)
+        statistics = self._statistics_of(theta, X, row_weight, uses, ROWS_OF_STATISTICS)
         n_rows, width = outputs.shape
-        each = torch.eye(width).to(outputs)[:, None].expand(-1, n_rows, -1)
-        slopes = _slopes(outputs, each, uses)
-        parts = [self._jacobian(name, uses[name], slopes[name][0]) for name in self._in_matrix]
-        matrix = torch.cat([outputs.new_zeros(width, n_rows, 0), *parts], dim=2)
-        by_share = outputs.new_zeros(width, n_rows, n_rows)
-        if self.model.live_norms:
-            some = slice(None, None, math.ceil(n_rows / ROWS_OF_STATISTICS))
-            _, some_uses = self._trace(theta, X[some], row_weight[some])
-            for name, (by_weights, by_own) in self._statistics(some_uses, uses).items():
-                by_moments = torch.cat(slopes[name][1:], dim=2)
-                matrix += by_moments @ by_weights
-                by_share += by_moments @ by_own
+        matrix = outputs.new_zeros(n_rows, width, self.n_in_matrix)
+        by_share = outputs.new_zeros(n_rows, width, n_rows)
+        free = [name for name in self.layers if name not in self._in_matrix]
+        free_slopes: dict[str, list[torch.Tensor]] = {name: [] for name in free}
+        for part in torch.arange(width, device=theta.device).split(_OUTPUTS_AT_ONCE):
+            each = torch.eye(width).to(outputs)[part, None].expand(-1, n_rows, -1)
+            slopes = _slopes(outputs, each, uses)
+            start = 0
+            for name in self._in_matrix:
+                own = self._jacobian(name, uses[name], slopes[name][0])
+                matrix[:, part, start : start + own.shape[2]] = own.transpose(0, 1)
+                start += own.shape[2]
+            for name, (by_weights, by_own) in statistics.items():
+                by_moments = torch.cat(slopes[name][1:], dim=2).transpose(0, 1)
+                matrix[:, part] += by_moments @ by_weights
+                by_share[:, part] += by_moments @ by_own
+            for name in free:
+                free_slopes[name].append(slopes[name][0].transpose(0, 1))
         terms = [
             LinearTerm(
                 uses[name].inputs,
-                slopes[name][0].transpose(0, 1).contiguous(),
+                torch.cat(free_slopes[name], dim=1),
                 self._places[name].get("weight"),
                 self._places[name].get("bias"),
             )
-            for name in self.layers
-            if name not in self._in_matrix
+            for name in free
         ]
-        places = [each for name in self._in_matrix for each in self._places[name].values()]
         return OutputJacobian(
             outputs.detach(),
-            matrix.transpose(0, 1).flatten(0, 1),
-            torch.cat([torch.empty(0, dtype=torch.long, device=theta.device), *places]),
+            matrix.flatten(0, 1),
+            self._places_in_matrix(),
             terms,
-            by_share.transpose(0, 1).flatten(0, 1),
+            by_share.flatten(0, 1),
         )
+
+    def moments_near(
+        self,
+        theta: torch.Tensor,
+        X: torch.Tensor,
+        row_weight: torch.Tensor,
+        delta: torch.Tensor,
+        share: torch.Tensor,
+    ) -> dict[str, Moments]:
+        """Return statistics (R, c) to first order, of weights and rows' shares that differ.
+
+        Parameters
+        ----------
+        theta, X, row_weight
+            As of `at`.
+
+        delta, share : Tensor of shape (R, D) and (R, n)
+            By how much.
+        """
+        _, uses = self._trace(theta, X, row_weight)
+        found = {}
+        for name, (by_weights, by_own) in self._statistics_of(
+            theta, X, row_weight, uses, _ROWS_OF_MOMENTS
+        ).items():
+            now = cast(torch.Tensor, uses[name].found).detach()
+            now = now + delta[:, self._places_in_matrix()] @ by_weights.T + share @ by_own.T
+            mean, variance = now.chunk(2, dim=1)
+            found[name] = Moments(mean, variance.clamp(min=0))
+        return found
+
+    def _statistics_of(
+        self,
+        theta: torch.Tensor,
+        X: torch.Tensor,
+        row_weight: torch.Tensor,
+        uses: dict[str, _Use],
+        max_rows: int,
+    ) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+        """Return what `_statistics` does, with some of the rows to tell what weights do."""
+        if not self.model.live_norms:
+            return {}
+        some = slice(None, None, math.ceil(len(X) / max_rows))
+        return self._statistics(self._trace(theta, X[some], row_weight[some])[1], uses)
+
+    def _places_in_matrix(self) -> torch.Tensor:
+        places = [each for name in self._in_matrix for each in self._places[name].values()]
+        nowhere = torch.empty(0, dtype=torch.long, device=self.model.device)
+        return torch.cat([nowhere, *places])
 
     def _n_weights(self, name: str) -> int:
         return sum(map(len, self._places[name].values()))

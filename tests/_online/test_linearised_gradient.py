@@ -9,9 +9,13 @@ import torch
 from torch import nn
 from torch.func import grad
 
-from sklearn_synset._online._batch_statistics import in_training
+from sklearn_synset._online._batch_statistics import in_training, moments
 from sklearn_synset._online._leave_out import LeaveOut, leave_one_out
-from sklearn_synset._online._linearised_gradient import linearised_gradient, linearised_layers
+from sklearn_synset._online._linearised_gradient import (
+    linearised_gradient,
+    linearised_layers,
+    moments_near,
+)
 from sklearn_synset._online._output_jacobian import Linearisation
 from sklearn_synset._online._removal import data_loss
 from sklearn_synset._synset import Synset
@@ -87,6 +91,30 @@ def test_gradients_are_exact_where_outputs_are_linear_in_the_weights():
     )
     told = linearised_gradient(Linearisation(model, ["0"]), synset, theta, kept, own[0])
     torch.testing.assert_close(told, own)
+
+
+def test_moments_are_told_to_first_order():
+    model, synset = problem()
+    X = synset.X[:60]
+    model = in_training(model, X)
+    direction = torch.from_numpy(np.random.RandomState(1).randn(model.n_parameters))
+
+    def errors(length):
+        theta = torch.stack([model.theta, model.theta + length * direction])
+        weight = torch.ones(2, len(X)).double()
+        weight[1, :20] -= length
+        exact = moments(model, theta, X, weight)["norm"]
+        told = moments_near(model, theta, X, weight, ("conv", "norm", "head"))["norm"]
+        for each, own in zip(told, exact, strict=True):
+            torch.testing.assert_close(each[0], own[0])
+        return [
+            ((each[1] - own[1]).norm(), (own[1] - own[0]).norm())
+            for each, own in zip(told, exact, strict=True)
+        ]
+
+    for (far, change), (near, _) in zip(errors(0.1), errors(0.05), strict=True):
+        assert far < 0.2 * change
+        assert 3.5 < float(far / near) < 4.5
 
 
 def test_layers_are_told_in_the_order_of_their_use():
