@@ -96,20 +96,22 @@ def test_probes_have_the_statistics_of_their_own_normalisation():
 
 
 @pytest.mark.parametrize(
-    ("width", "is_steady", "expected"),
+    ("width", "widest", "is_steady", "expected"),
     [
-        (4, False, 10_000),
-        (4, True, 2000),
-        (2**14, False, 1024),
-        (2**14, True, 1024),
-        (2**20, False, 500),
+        (4, 10, False, 10_000),
+        (4, 10, True, 2000),
+        (2**12, 10, False, 1928),
+        (4, 2**12, False, 1928),
+        (2**12, 10, True, 1928),
+        (2**20, 10, False, 500),
     ],
 )
 def test_as_many_rows_are_probed_as_can_be_afforded(
-    problem, monkeypatch, width, is_steady, expected
+    problem, monkeypatch, width, widest, is_steady, expected
 ):
     model, _, _ = problem
     monkeypatch.setattr(_row_sample, "curves_steadily", lambda asked: is_steady)
+    monkeypatch.setattr(_row_sample, "widest_output", lambda asked, rows: widest)
     assert affordable_rows(model, torch.empty(1, width, 1)) == expected
 
 

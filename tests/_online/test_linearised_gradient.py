@@ -112,7 +112,7 @@ def test_moments_are_told_to_first_order():
             for each, own in zip(told, exact, strict=True)
         ]
 
-    for (far, change), (near, _) in zip(errors(0.1), errors(0.05), strict=True):
+    for (far, change), (near, _) in zip(errors(0.01), errors(0.005), strict=True):
         assert far < 0.2 * change
         assert 3.5 < float(far / near) < 4.5
 
