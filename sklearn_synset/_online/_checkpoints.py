@@ -1,6 +1,7 @@
 """Checkpoints of a retraining: weights that it passes through, for a network as it is evaluated."""
 
 from collections.abc import Collection
+from dataclasses import replace
 
 import torch
 
@@ -25,7 +26,7 @@ def checkpoints(
         The trained network.
 
     synset, kept, retraining
-        As of `removal_path`, without a preconditioner.
+        As of `removal_path`, without a preconditioner; networks have their own gradients.
 
     steps : collection of int
         Numbers of the steps, from 1 on.
@@ -44,5 +45,6 @@ def checkpoints(
         moved = theta - model.theta
         return model.theta + with_statistics(live, synset, kept, moved, retraining.seed)
 
-    path = removal_path(live or model, synset, kept, retraining)
+    own = replace(retraining, linearised=())
+    path = removal_path(live or model, synset, kept, own)
     return {step: as_evaluated(theta) for step, theta in enumerate(path, 1) if step in steps}
