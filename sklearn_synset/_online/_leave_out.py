@@ -186,9 +186,7 @@ class LeaveOut:
 
         n_networks = min(len(kept), self.n_networks(solved, synset))
         if not retraining.linearised:
-            n_rows = math.ceil(len(synset.weight) / n_minibatches(synset))
-            numbers = n_rows * widest_output(solved, synset.X)
-            n_networks = min(n_networks, max(_FEWEST_NETWORKS, _MOST_OUTPUTS // numbers))
+            n_networks = min(n_networks, _n_within_outputs(solved, synset))
         return in_smaller_chunks(solve, n_networks, "networks")
 
     def displacements_by_network(
@@ -293,6 +291,12 @@ def _suited(retraining: Retraining, synset: Synset, kept: torch.Tensor) -> Retra
         if removed.max() <= _LARGEST_LINEAR_REMOVAL
         else replace(retraining, linearised=())
     )
+
+
+def _n_within_outputs(model: FunctionalModel, synset: Synset) -> int:
+    """Return how many networks side by side keep a layer's outputs within a bound."""
+    n_rows = math.ceil(len(synset.weight) / n_minibatches(synset))
+    return max(_FEWEST_NETWORKS, _MOST_OUTPUTS // (n_rows * widest_output(model, synset.X)))
 
 
 def _flops(model: FunctionalModel, synset: Synset, retraining: Retraining) -> float:

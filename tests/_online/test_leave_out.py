@@ -143,7 +143,8 @@ def jobs(monkeypatch):
 def go(monkeypatch, flops, n_removals, n_models=1, device="cpu", verbose=0, stage=None):
     """Leave 16 or so removals out of a synset of 40 rows, of which a gradient takes `flops`."""
     monkeypatch.setattr(module, "flops_of_gradient", lambda model, X: flops)
-    model = SimpleNamespace(n_parameters=3, device=SimpleNamespace(type=device))
+    device = SimpleNamespace(type=device)
+    model = SimpleNamespace(n_parameters=3, device=device, module=torch.nn.Identity())
     synset = SimpleNamespace(X=None, weight=torch.ones(40))
     kept = torch.ones(n_removals, 5)
     plans = [Retraining(0.5, 5, 0.1)] * n_models
@@ -204,6 +205,7 @@ def test_training_is_long_beyond_a_job_of_work(monkeypatch, jobs):
 def test_no_more_networks_side_by_side_than_there_are(monkeypatch):
     sizes = []
     monkeypatch.setattr(LeaveOut, "n_networks", lambda self, model, synset: 3)
+    monkeypatch.setattr(module, "_n_within_outputs", lambda model, synset: 4)
     monkeypatch.setattr(
         LeaveOut, "_solve", lambda self, model, synset, part, plan: sizes.append(len(part)) or part
     )
@@ -212,6 +214,32 @@ def test_no_more_networks_side_by_side_than_there_are(monkeypatch):
         sizes.clear()
         how.displacements(None, None, torch.ones(n_removals, 4), Retraining(0.5, 5, 0.1))
         assert sizes == expected
+
+
+@pytest.mark.parametrize(("n_rows", "widest", "expected"), [(250, 1352, 12), (250, 2**16, 4)])
+def test_outputs_of_networks_side_by_side_keep_to_a_bound(monkeypatch, n_rows, widest, expected):
+    monkeypatch.setattr(module, "widest_output", lambda model, X: widest)
+    synset = SimpleNamespace(X=None, weight=torch.ones(n_rows))
+    assert module._n_within_outputs(None, synset) == expected
+
+
+def test_convolutions_are_more_work_than_their_operations():
+    def flops(layer):
+        model, X, _ = classification_model(6, module=layer)
+        synset = SimpleNamespace(X=X, weight=torch.ones(6))
+        plan = Retraining(0.5, 5, 0.1)
+        return module._flops(model, synset, plan), module._flops(
+            model, synset, replace(plan, linearised=("0",))
+        )
+
+    head = torch.nn.Linear(4, 3).double()
+    plain = flops(torch.nn.Sequential(torch.nn.Unflatten(1, (1, 4)), torch.nn.Flatten(), head))
+    convolution = torch.nn.Conv1d(1, 3, 4).double()
+    convolved = flops(
+        torch.nn.Sequential(torch.nn.Unflatten(1, (1, 4)), convolution, torch.nn.Flatten())
+    )
+    assert convolved[0] == 8 * plain[0]
+    assert convolved[1] == plain[1] == 0
 
 
 def test_steps_are_shortened_until_every_network_is_finite():
