@@ -185,7 +185,7 @@ class LeaveOut:
             return torch.cat([solve_part(part) for part in kept.split(size)])
 
         n_networks = min(len(kept), self.n_networks(solved, synset))
-        if not retraining.linearised:
+        if _convolves(solved) and not retraining.linearised:
             n_networks = min(n_networks, _n_within_outputs(solved, synset))
         return in_smaller_chunks(solve, n_networks, "networks")
 
@@ -293,6 +293,11 @@ def _suited(retraining: Retraining, synset: Synset, kept: torch.Tensor) -> Retra
     )
 
 
+def _convolves(model: FunctionalModel) -> bool:
+    """Tell whether a network has convolutions, whose outputs are many."""
+    return any(isinstance(part, _CONVOLUTIONS) for part in model.module.modules())
+
+
 def _n_within_outputs(model: FunctionalModel, synset: Synset) -> int:
     """Return how many networks side by side keep a layer's outputs within a bound."""
     n_rows = math.ceil(len(synset.weight) / n_minibatches(synset))
@@ -309,7 +314,7 @@ def _flops(model: FunctionalModel, synset: Synset, retraining: Retraining) -> fl
         if scaled is None
         else scaled.flops_of_gradient(model, synset.X)
     )
-    if any(isinstance(part, _CONVOLUTIONS) for part in model.module.modules()):
+    if _convolves(model):
         per_row = _CONVOLUTION * per_row
     return per_row * len(synset.weight) / n_minibatches(synset) * retraining.n_steps
 

@@ -202,15 +202,18 @@ def test_training_is_long_beyond_a_job_of_work(monkeypatch, jobs):
     assert jobs == [([8, 8], False), ([8, 8], True)]
 
 
-def test_no_more_networks_side_by_side_than_there_are(monkeypatch):
+@pytest.mark.parametrize("is_convolution", [False, True])
+def test_no_more_networks_side_by_side_than_there_are(monkeypatch, is_convolution):
     sizes = []
     monkeypatch.setattr(LeaveOut, "n_networks", lambda self, model, synset: 3)
-    monkeypatch.setattr(module, "_n_within_outputs", lambda model, synset: 4)
+    monkeypatch.setattr(module, "_convolves", lambda model: is_convolution)
+    monkeypatch.setattr(module, "_n_within_outputs", lambda model, synset: 2)
     monkeypatch.setattr(
         LeaveOut, "_solve", lambda self, model, synset, part, plan: sizes.append(len(part)) or part
     )
     how = LeaveOut("gradient_descent", 0.5, 3, 0.1, 0.0, 4096, seed=0)
-    for n_removals, expected in ((7, [3, 3, 1]), (2, [2])):
+    whole = [2, 2, 2, 1] if is_convolution else [3, 3, 1]
+    for n_removals, expected in ((7, whole), (2, [2])):
         sizes.clear()
         how.displacements(None, None, torch.ones(n_removals, 4), Retraining(0.5, 5, 0.1))
         assert sizes == expected
