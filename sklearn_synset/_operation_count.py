@@ -1,11 +1,10 @@
 """How much work a gradient is, and what it holds."""
 
-from dataclasses import replace
-
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from sklearn_synset._functional_model import FunctionalModel
+from sklearn_synset._layer_calls import layer_calls
 from sklearn_synset._row_source import Rows
 
 _GRADIENT_OVER_FORWARD = 3
@@ -34,17 +33,9 @@ def flops_of_gradient(model: FunctionalModel, X: Rows) -> int:
 
 def widest_output(model: FunctionalModel, X: Rows) -> int:
     """Return the most numbers that a layer makes of a row of X (n, d...), of which one is tried."""
-    found = [1]
-    watched = replace(model, module=model.copied_module())
-    for layer in watched.module.modules():
-        layer.register_forward_hook(
-            lambda _, __, output: found.append(
-                output.numel() if isinstance(output, torch.Tensor) else 0
-            )
-        )
-    with torch.no_grad():
-        watched(model.theta, X[:1])
-    return max(found)
+    names = [name for name, _ in model.module.named_modules()]
+    outputs = [call.output for call in layer_calls(model, X[:1], names)]
+    return max(each.numel() for each in outputs if isinstance(each, torch.Tensor))
 
 
 def flops_of_product(matrix: torch.Tensor) -> int:

@@ -35,7 +35,7 @@ def affordable_rows(model: FunctionalModel, X: Rows) -> int:
         after each pass. In minibatches more rows take little more time, only memory.
     """
     most = _MAX_STEADY_ROWS if curves_steadily(model) else _MAX_ROWS
-    width = max(1, math.prod(X.shape[1:]), widest_output(model, X))
+    width = max(math.prod(X.shape[1:]), widest_output(model, X))
     return min(most, max(_MIN_ROWS, _MAX_NUMBERS // width))
 
 

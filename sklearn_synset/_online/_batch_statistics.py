@@ -10,6 +10,7 @@ from torch.func import vmap
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from sklearn_synset._functional_model import FunctionalModel
+from sklearn_synset._layer_calls import layer_calls
 from sklearn_synset._online._minibatches import minibatches
 from sklearn_synset._synset import Synset
 
@@ -48,9 +49,9 @@ class _OfTheBatch(_BatchNorm):
             inputs.shape
         )
 
-    def standardised(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Return rows (n, c, p) before scale and shift."""
-        mean, variance = self.moments(inputs)
+    def standardised(self, inputs: torch.Tensor, moments: Moments) -> torch.Tensor:
+        """Return rows (n, c, p) that have these moments, before scale and shift."""
+        mean, variance = moments
         values = inputs.reshape(*inputs.shape[:2], -1)
         return (values - mean[:, None]) * (variance + self.eps).rsqrt()[:, None]
 
@@ -68,10 +69,10 @@ class _OfTheBatch(_BatchNorm):
         mean = share @ values.mean(2)
         return Moments(mean, share @ (values - mean[:, None]).square().mean(2))
 
-    def moments_by_share(self, inputs: torch.Tensor) -> torch.Tensor:
+    @staticmethod
+    def moments_by_share(inputs: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
         """Return the derivatives (2c, n) of means and variances by each row's share in them."""
         values = inputs.reshape(*inputs.shape[:2], -1)
-        mean = self.moments(inputs).mean
         return torch.cat([values.mean(2), (values - mean[:, None]).square().mean(2)], dim=1).T
 
 
@@ -106,7 +107,8 @@ def in_training(model: FunctionalModel, X: torch.Tensor) -> FunctionalModel | No
     if not names or not is_known or not set(parameters) <= set(model.names):
         return None
     rows = X[:2]
-    if sorted(_calls(model, names, rows)) != sorted((name, len(rows)) for name in names):
+    calls = [(call.name, len(call.given[0])) for call in layer_calls(model, rows, names)]
+    if sorted(calls) != sorted((name, len(rows)) for name in names):
         return None
     module = model.copied_module()
     for name in names:
@@ -114,19 +116,6 @@ def in_training(model: FunctionalModel, X: torch.Tensor) -> FunctionalModel | No
         norm.__class__ = _OfTheBatch
         norm.register_buffer("row_weight", model.theta.new_empty(0))
     return replace(model, module=module, live_norms=tuple(names))
-
-
-def _calls(model: FunctionalModel, names: list[str], X: torch.Tensor) -> list[tuple[str, int]]:
-    """Return the names of modules in the order in which they are called, and with how many rows."""
-    calls: list[tuple[str, int]] = []
-    watched = replace(model, module=model.copied_module())
-    for name in names:
-        watched.module.get_submodule(name).register_forward_pre_hook(
-            lambda _, given, name=name: calls.append((name, len(given[0])))
-        )
-    with torch.no_grad():
-        watched(model.theta, X)
-    return calls
 
 
 def moments(

@@ -111,7 +111,7 @@ class LeaveOut:
         plan = self.plan(model, synset, is_preconditioned=is_preconditioned)
         if n_minibatches(synset) == 1 or self.solver != "gradient_descent":
             return plan
-        network = _retrained(model, synset, plan)
+        _, network = _retrained(model, synset, plan)
         start = rewound(network, plan.rewind)
         return replace(plan, linearised=linearised_layers(network, synset, start, plan.seed))
 
@@ -162,8 +162,7 @@ class LeaveOut:
         """
         retraining = _suited(retraining, synset, kept)
         scaled = retraining.preconditioner
-        live = in_training(model, synset.X) if retraining.has_live_norms else None
-        solved = _retrained(model, synset, retraining)
+        live, solved = _retrained(model, synset, retraining)
 
         def solve_part(part: torch.Tensor) -> torch.Tensor:
             displacement = self._solve(solved, synset, part, retraining)
@@ -274,11 +273,13 @@ class LeaveOut:
         )
 
 
-def _retrained(model: FunctionalModel, synset: Synset, retraining: Retraining) -> FunctionalModel:
-    """Return the network that a plan trains: with live statistics, and narrowed."""
+def _retrained(
+    model: FunctionalModel, synset: Synset, retraining: Retraining
+) -> tuple[FunctionalModel | None, FunctionalModel]:
+    """Return the network with live statistics, if a plan has them, and that which it trains."""
     live = in_training(model, synset.X) if retraining.has_live_norms else None
-    scaled = retraining.preconditioner
-    return (live or model) if scaled is None else scaled.narrow(live or model)
+    whole, scaled = live or model, retraining.preconditioner
+    return live, whole if scaled is None else scaled.narrow(whole)
 
 
 def _suited(retraining: Retraining, synset: Synset, kept: torch.Tensor) -> Retraining:

@@ -1,14 +1,13 @@
 """Gradients of many networks near one, by the Jacobian of that one's outputs."""
 
 import math
-from dataclasses import replace
-from functools import partial
 
 import torch
 from torch import nn
 from torch.func import grad
 
 from sklearn_synset._functional_model import FunctionalModel
+from sklearn_synset._layer_calls import layer_calls
 from sklearn_synset._online._batch_statistics import Moments, _OfTheBatch
 from sklearn_synset._online._layer_jacobian import is_known
 from sklearn_synset._online._minibatches import minibatches
@@ -125,35 +124,21 @@ def linearised_layers(
     linearisation = Linearisation(model, layers)
     if not _pays(linearisation, model, some_rows, synset.n_groups):
         return ()
-    n_rows = min(ROWS_OF_STATISTICS, len(some_rows.weight))
-    fewer = replace(
-        some_rows,
-        X=some_rows.X[:n_rows],
-        y=some_rows.y[:n_rows],
-        weight=some_rows.weight[:n_rows],
-        group=some_rows.group[:n_rows],
-    )
-    return tuple(layers) if _is_gradient(linearisation, model, fewer, theta) else ()
+    few = slice(ROWS_OF_STATISTICS)  # the matrix is the Jacobian only where all tell statistics
+    X, row_weight = some_rows.X[few], some_rows.weight[few]
+    return tuple(layers) if _is_gradient(linearisation, model, X, row_weight, theta) else ()
 
 
 def _layers_in_use(model: FunctionalModel, X: torch.Tensor) -> list[str]:
     """Return the layers with trained weights in their order; none if they are not as needed."""
     names = list(dict.fromkeys(name.rpartition(".")[0] for name in model.names))
-    watched = replace(model, module=model.copied_module())
-    calls: list[tuple[str, bool]] = []
-
-    def keep(name: str, layer: nn.Module, given: tuple) -> None:
-        calls.append((name, bool(given) and is_known(layer, given[0])))
-
-    layers = {name: watched.module.get_submodule(name) for name in names}
-    for name, layer in layers.items():
-        layer.register_forward_pre_hook(partial(keep, name))
-    with torch.no_grad():
-        watched(model.theta, X)
-    order = [name for name, _ in calls]
-    has_convolution = any(isinstance(each, (nn.Conv1d, nn.Conv2d)) for each in layers.values())
-    is_fit = has_convolution and all(known for _, known in calls)
-    return order if is_fit and sorted(order) == sorted(names) else []
+    layers = {name: model.module.get_submodule(name) for name in names}
+    if not any(isinstance(each, (nn.Conv1d, nn.Conv2d)) for each in layers.values()):
+        return []
+    calls = layer_calls(model, X, names)
+    are_known = all(call.given and is_known(layers[call.name], call.given[0]) for call in calls)
+    order = [call.name for call in calls]
+    return order if are_known and sorted(order) == sorted(names) else []
 
 
 def _pays(
@@ -161,7 +146,7 @@ def _pays(
 ) -> bool:
     """Tell whether a Jacobian is cheaper than the networks' gradients, and small enough."""
     n_rows, width = len(some_rows.weight), model.n_outputs
-    in_matrix = linearisation.n_in_matrix
+    in_matrix = len(linearisation.places_in_matrix)
     if n_rows * width * in_matrix > _LARGEST_MATRIX:
         return False
     n_moments = sum(
@@ -176,11 +161,15 @@ def _pays(
 
 
 def _is_gradient(
-    linearisation: Linearisation, model: FunctionalModel, rows: Synset, theta: torch.Tensor
+    linearisation: Linearisation,
+    model: FunctionalModel,
+    X: torch.Tensor,
+    row_weight: torch.Tensor,
+    theta: torch.Tensor,
 ) -> bool:
     """Tell whether the Jacobian gives the gradient of the sum of all outputs' squares."""
-    jacobian = linearisation.at(theta, rows.X, rows.weight)
+    jacobian = linearisation.at(theta, X, row_weight)
     found = jacobian.transposed(jacobian.outputs[None], model.n_parameters)[0]
-    true = grad(lambda theta: model(theta, rows.X, rows.weight).square().sum() / 2)(theta)
+    true = grad(lambda theta: model(theta, X, row_weight).square().sum() / 2)(theta)
     bound = _ROUNDING_UNITS * torch.finfo(model.dtype).eps * true.norm()
     return bool((found - true).norm() <= bound) and math.isfinite(float(bound))

@@ -149,7 +149,9 @@ class Linearisation:
             for i, name in enumerate(layers)
             if i < last or not isinstance(self.layers[name], nn.Linear)
         ]
-        self.n_in_matrix = sum(map(self._n_weights, self._in_matrix))
+        places = [each for name in self._in_matrix for each in self._places[name].values()]
+        nowhere = torch.empty(0, dtype=torch.long, device=model.device)
+        self.places_in_matrix = torch.cat([nowhere, *places])
         self._uses: dict[str, _Use] = {}
         for name, layer in self.layers.items():
             layer.register_forward_hook(partial(self._keep, name))
@@ -159,7 +161,7 @@ class Linearisation:
         outputs, uses = self._trace(theta, X, row_weight)
         statistics = self._statistics_of(theta, X, row_weight, uses, ROWS_OF_STATISTICS)
         n_rows, width = outputs.shape
-        matrix = outputs.new_zeros(n_rows, width, self.n_in_matrix)
+        matrix = outputs.new_zeros(n_rows, width, len(self.places_in_matrix))
         by_share = outputs.new_zeros(n_rows, width, n_rows)
         free = [name for name in self.layers if name not in self._in_matrix]
         free_slopes: dict[str, list[torch.Tensor]] = {name: [] for name in free}
@@ -189,7 +191,7 @@ class Linearisation:
         return OutputJacobian(
             outputs.detach(),
             matrix.flatten(0, 1),
-            self._places_in_matrix(),
+            self.places_in_matrix,
             terms,
             by_share.flatten(0, 1),
         )
@@ -213,12 +215,11 @@ class Linearisation:
             By how much.
         """
         _, uses = self._trace(theta, X, row_weight)
-        found = {}
-        for name, (by_weights, by_own) in self._statistics_of(
-            theta, X, row_weight, uses, _ROWS_OF_MOMENTS
-        ).items():
+        statistics = self._statistics_of(theta, X, row_weight, uses, _ROWS_OF_MOMENTS)
+        found, moved = {}, delta[:, self.places_in_matrix]
+        for name, (by_weights, by_own) in statistics.items():
             now = cast(torch.Tensor, uses[name].found).detach()
-            now = now + delta[:, self._places_in_matrix()] @ by_weights.T + share @ by_own.T
+            now = now + moved @ by_weights.T + share @ by_own.T
             mean, variance = now.chunk(2, dim=1)
             found[name] = Moments(mean, variance.clamp(min=0))
         return found
@@ -237,14 +238,6 @@ class Linearisation:
         some = slice(None, None, math.ceil(len(X) / max_rows))
         return self._statistics(self._trace(theta, X[some], row_weight[some])[1], uses)
 
-    def _places_in_matrix(self) -> torch.Tensor:
-        places = [each for name in self._in_matrix for each in self._places[name].values()]
-        nowhere = torch.empty(0, dtype=torch.long, device=self.model.device)
-        return torch.cat([nowhere, *places])
-
-    def _n_weights(self, name: str) -> int:
-        return sum(map(len, self._places[name].values()))
-
     def _trace(
         self, theta: torch.Tensor, X: torch.Tensor, row_weight: torch.Tensor
     ) -> tuple[torch.Tensor, dict[str, _Use]]:
@@ -261,9 +254,10 @@ class Linearisation:
             self._uses[name] = _Use(inputs, zero)
             return output + zero
         found = layer.moments(given[0])
-        own = [each.detach().repeat(len(inputs), 1).requires_grad_() for each in found]
-        by_share = layer.moments_by_share(inputs)
-        inputs = layer.standardised(inputs)
+        still = Moments(*(each.detach() for each in found))
+        own = [each.repeat(len(inputs), 1).requires_grad_() for each in still]
+        by_share = layer.moments_by_share(inputs, still.mean)
+        inputs = layer.standardised(inputs, still)
         self._uses[name] = _Use(inputs, zero, tuple(own), torch.cat(found), by_share)
         return layer.normalised(given[0], Moments(*own)) + zero
 
@@ -286,15 +280,18 @@ class Linearisation:
             moments, by_share = some[name].found, uses[name].by_share
             if moments is None or by_share is None:
                 continue
-            by_weights = moments.new_zeros(len(moments), self.n_in_matrix)
+            by_weights = moments.new_zeros(len(moments), len(self.places_in_matrix))
             if moments.requires_grad:
                 before = {each: some[each] for each in self._in_matrix[:i]}
                 slopes = _slopes(moments, torch.eye(len(moments)).to(moments), before)
-                own = [
-                    self._jacobian(each, use, slopes[each][0], is_summed=True)
-                    for each, use in before.items()
-                ]
-                by_weights[:, : sum(map(self._n_weights, before))] = torch.cat(own, dim=1)
+                own = torch.cat(
+                    [
+                        self._jacobian(each, use, slopes[each][0], is_summed=True)
+                        for each, use in before.items()
+                    ],
+                    dim=1,
+                )
+                by_weights[:, : own.shape[1]] = own
                 for each, (earlier_by_weights, earlier_by_share) in found.items():
                     by_moments = torch.cat(slopes[each][1:], dim=2).sum(1)
                     by_weights += by_moments @ earlier_by_weights
