@@ -275,10 +275,12 @@ def test_threads_that_query_one_attributor_get_what_one_thread_gets(fitted, kind
     assert not [name for name in after if after[name] != before[name]]
 
 
-def test_threads_replace_the_warning_filters_one_at_a_time(fitted, monkeypatch):
+@pytest.mark.parametrize("name", ["attribute", "score_samples", "score"])
+def test_threads_replace_the_warning_filters_one_at_a_time(fitted, monkeypatch, name):
     attributor = fitted[0]
     X, y, _ = rows()
-    expected = attributor.attribute(X, y)
+    call = getattr(attributor, name)
+    expected = call(X, y)
     inside, together, wrong = collections.Counter(), [], []
 
     class Slow(warnings.catch_warnings):
@@ -294,7 +296,7 @@ def test_threads_replace_the_warning_filters_one_at_a_time(fitted, monkeypatch):
 
     def query():
         try:
-            wrong.extend([] if np.array_equal(attributor.attribute(X, y), expected) else ["bits"])
+            wrong.extend([] if np.array_equal(call(X, y), expected) else ["bits"])
         except BaseException as error:
             wrong.append(error)
 

@@ -7,6 +7,7 @@ from scipy.sparse import csr_array
 from scipy.spatial.distance import cdist
 from sklearn.preprocessing import StandardScaler
 
+from sklearn_synset._input_checks import CHECK_TURN
 from sklearn_synset._row_source import at_once, row_slices
 
 _MAX_DISTANCES = 2**24  # to hold at once
@@ -130,7 +131,8 @@ def standardised(scaler: StandardScaler, X: np.ndarray, y: np.ndarray | None) ->
     rows : ndarray of shape (q, d + t)
         Targets are multiplied by the square root of d / t, as in the partition.
     """
-    rows = scaler.transform(_features(X, y))
+    with CHECK_TURN:
+        rows = scaler.transform(_features(X, y))
     if y is not None:
         n_targets = y.reshape(len(y), -1).shape[1]
         n_features = rows.shape[1] - n_targets
