@@ -21,6 +21,7 @@ _AUTO_STEPS, _FULL_STEPS_ROWS = 800, 500
 _FEWEST_STEPS = 50  # fewer are not worth the anchors' passes over the training rows
 _N_ROUNDS = 4
 _ANCHORS_PER_ROUND = 6
+_COPIES_OF_ROWS = 8  # their moves, the moments of these, and the like
 _ANCHOR_BYTES = 2**28
 _MOMENTUM_GAIN = 10.0  # steps with momentum 0.9 are worth ten plain ones
 
@@ -160,7 +161,7 @@ def distil(
             anchors += draw_anchors(
                 model, matching.result, rows, retraining, norm, _ANCHORS_PER_ROUND, generator
             )
-        anchors = anchors[-_n_affordable(anchors[-1]) :]
+        anchors = anchors[-_n_affordable(anchors[-1], start) :]
         matching.run(anchors, n_iter, generator, report)
         mean_distance = np.mean(matching.loss_curve[-n_iter:])
         if not np.isfinite(mean_distance):
@@ -216,7 +217,8 @@ def _scalar(distance: Distance) -> Distance:
     return checked
 
 
-def _n_affordable(anchor: Anchor) -> int:
-    """Anchors whose real gradients may be held at once."""
+def _n_affordable(anchor: Anchor, synset: Synset) -> int:
+    """Anchors whose real gradients may be held at once, beside what learning the rows takes."""
     size = anchor.gradients.numel() * anchor.gradients.element_size()
-    return max(2, _ANCHOR_BYTES // size)
+    rows = synset.X.numel() * synset.X.element_size() * _COPIES_OF_ROWS
+    return max(2, (_ANCHOR_BYTES - rows) // size)

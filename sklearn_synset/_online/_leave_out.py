@@ -323,7 +323,9 @@ def _flops(model: FunctionalModel, synset: Synset, retraining: Retraining) -> fl
 def _n_jobs_of(flops: float, n_networks: int) -> int:
     """Return how many jobs the training of some networks is, from the operations of each."""
     by_work = int(flops * n_networks / _FLOPS_PER_JOB)
-    return max(1, min(by_work, n_networks // _FEWEST_NETWORKS_PER_JOB))
+    most = min(by_work, n_networks // _FEWEST_NETWORKS_PER_JOB)
+    # An even number: of three equal ones, two processes take as long as of four.
+    return max(1, most - most % 2)
 
 
 def with_shorter_steps(

@@ -19,6 +19,7 @@ _STEP_OVER_CURVATURE = 0.7
 _N_HALVINGS = 40
 _LONGER = 1.5  # than it takes to fit all groups, with a preconditioner
 _INTERVAL = 5
+_ROWS_LOOKED_AT = 2000  # about, whether they are fitted
 _SMALLEST_CURVATURE = 1e-6  # where every row is fitted, there is none to speak of
 _ROUNDING_UNITS = 10
 _ROUNDING = 1e-6  # of the loss of a network that fits exactly
@@ -118,12 +119,13 @@ def _steps_until_fitted(
     model: FunctionalModel, synset: Synset, everything: torch.Tensor, retraining: Retraining
 ) -> int | None:
     """Count the steps until the data are fitted as by the trained weights; None if it diverges."""
+    looked_at = next(minibatches(synset, retraining.seed, _ROWS_LOOKED_AT))
 
     def loss(theta):
-        return float(mean_loss(model, synset, retraining.damping, theta, everything[0]))
+        return float(mean_loss(model, looked_at, retraining.damping, theta, everything[0]))
 
     def loss_of_data(theta):
-        return float(data_loss(model, synset, theta, everything[0]))
+        return float(data_loss(model, looked_at, theta, everything[0]))
 
     interval = n_minibatches(synset)
     if retraining.preconditioner is not None or model.live_norms:

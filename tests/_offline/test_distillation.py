@@ -93,7 +93,8 @@ def test_the_latest_anchors_are_kept_that_memory_allows(
     problem, drawn, monkeypatch, n_bytes, expected
 ):
     size = N_GROUPS * problem[0].n_parameters * 8
-    monkeypatch.setattr(module, "_ANCHOR_BYTES", n_bytes * size)
+    rows = problem[2].X.numel() * 8 * module._COPIES_OF_ROWS
+    monkeypatch.setattr(module, "_ANCHOR_BYTES", n_bytes * size + rows)
     go(problem, max_iter=4)
     assert [call["n_anchors"] for call in drawn] == expected
 
