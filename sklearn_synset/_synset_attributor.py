@@ -42,6 +42,7 @@ from sklearn_synset._online._probed_fidelity import (
 from sklearn_synset._online._rows_left_out import representatives
 from sklearn_synset._online._sample_level import attribution_to_rows, most_influential
 from sklearn_synset._online._standard_error import standard_error
+from sklearn_synset._operation_count import multiplications
 from sklearn_synset._persistence import load_attributor, save_attributor
 from sklearn_synset._removed_rows import removed_rows
 from sklearn_synset._representation import Representation
@@ -63,6 +64,7 @@ __all__ = ["SynsetAttributor"]
 
 _FLOATS = (np.float64, np.float32)
 _N_QUERIES = 500
+_AUTO_PROBES = 24
 _NO_RESTART = (
     "probe='restart' needs at most 2,000 rows, a network of several layers of which all that are "
     "trained have reset_parameters and none but batch normalisation keeps statistics of the rows, "
@@ -159,10 +161,11 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         Networks that are trained from different seeds and averaged; above 1 only for a skorch net
         or None.
 
-    n_probes : int, default=24
-        Groups that `fit` leaves out of the real rows. From eight on, a quarter of them chooses
-        between the starting and the distilled rows; the others tell the fidelity, and choose
-        nothing. From four on, all of them tell the size of effects, if trained from scratch.
+    n_probes : int or "auto", default="auto"
+        Groups that `fit` leaves out of the real rows; "auto" is 24, and 12 rewound ones of networks
+        for which 24 take more than about half a minute of one core. From eight on, a quarter of
+        them chooses between the starting and the distilled rows; the others tell the fidelity, and
+        choose nothing. From four on, all of them tell the size of effects, if trained from scratch.
 
     probe : {"auto", "restart", "rewind", "retrain"}, default="auto"
         How these groups are left out. "restart": networks of the same architecture are trained
@@ -323,7 +326,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
             callable,
         ],
         "n_models": [Interval(Integral, 1, None, closed="left")],
-        "n_probes": [Interval(Integral, 0, None, closed="left")],
+        "n_probes": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],
         "probe": [StrOptions({"auto", "restart", "rewind", "retrain"})],
         "input_shape": [None, tuple, list],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
@@ -355,7 +358,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         n_removals=200,
         objective="auto",
         n_models=1,
-        n_probes=24,
+        n_probes="auto",
         probe="auto",
         input_shape=None,
         batch_size=4096,
@@ -467,8 +470,10 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
                 seeds = [draw_seed(random_state) for _ in range(self.n_models)]
                 networks = self._wrap(X, target, classes, seeds)
             models = [model for _, model in networks]
-            use_one_thread_if_small(len(groups) * models[0].n_parameters * min(len(X), 500))
             rows = self._training_rows(models[0], X, target, codes)
+            use_one_thread_if_small(
+                len(groups) * multiplications(models[0], rows.X) * min(len(X), 500)
+            )
             generator = torch_generator(random_state)
             if former is None:
                 # Before anything that depends on the settings of the distillation.
@@ -901,7 +906,9 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
 
     def _probe(self, models, rows, X, target, classes, codes, seeds, generator):
         """Leave some groups out of the real rows, in a way that no setting but `probe` changes."""
-        kept = draw_probes(len(rows.rows_by_group), self.n_probes, generator)
+        is_auto = self.n_probes == "auto"
+        n_probes = _AUTO_PROBES if is_auto else self.n_probes
+        kept = draw_probes(len(rows.rows_by_group), n_probes, generator)
         if self.probe != "retrain":
             default = SynsetAttributor(
                 batch_size=self.batch_size, n_jobs=self.n_jobs, verbose=self.verbose
@@ -911,7 +918,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
             probes = None if self.probe == "rewind" else restarted_probes(*how)
             if probes is None and self.probe == "restart" and len(kept):
                 raise ValueError(_NO_RESTART)
-            return rewound_probes(*how) if probes is None else probes
+            return rewound_probes(*how, may_halve=is_auto) if probes is None else probes
         kept_rows = [mask.bool().numpy()[codes] for mask in kept]
         pairs = self._wrap(X, target, classes, seeds, kept_rows, "Probing")
         networks = [model for _, model in pairs]

@@ -2,7 +2,15 @@ import pytest
 import torch
 from torch import nn
 
-from sklearn_synset._operation_count import flops_of_gradient, flops_of_product, widest_output
+from sklearn_synset import _operation_count
+from sklearn_synset._operation_count import (
+    cost_of_gradient,
+    flops_of_gradient,
+    flops_of_product,
+    multiplications,
+    networks_at_once,
+    widest_output,
+)
 from tests.problems import classification_model, functional, mlp, small_conv
 
 
@@ -40,3 +48,26 @@ def test_operations_of_a_gradient_are_three_times_those_of_the_products():
     model, X, _ = classification_model(6, module=mlp(n_hidden=5))
     assert flops_of_gradient(model, X) == 3 * 2 * (4 * 5 + 5 * 3)
     assert flops_of_product(torch.zeros(4, 2)) == 3 * 2 * 4 * 2
+
+
+def test_convolutions_cost_more_than_their_operations():
+    X = torch.zeros(6, 1, 4, 4, dtype=torch.float64)
+    model = functional(small_conv(), X.numpy(), torch.arange(6).numpy() % 3, range(3))
+    flops = flops_of_gradient(model, X)
+    assert cost_of_gradient(model, X) == 8 * flops
+    assert cost_of_gradient(model, X, 5) == 40
+    assert multiplications(model, X) == 8 * flops // 6 > model.n_parameters
+    plain, X, _ = classification_model(6, module=mlp(n_hidden=5))
+    assert cost_of_gradient(plain, X) == flops_of_gradient(plain, X)
+    # The shifts multiply nothing.
+    assert multiplications(plain, X) == plain.n_parameters > 4 * 5 + 5 * 3
+
+
+def test_outputs_of_networks_at_once_keep_to_a_bound(monkeypatch):
+    X = torch.zeros(100, 1, 4, 4, dtype=torch.float64)
+    model = functional(small_conv(), X.numpy(), torch.arange(100).numpy() % 3, range(3))
+    assert networks_at_once(model, X) == 2**21 // (100 * 27)
+    monkeypatch.setattr(_operation_count, "widest_output", lambda model, X: 2**20)
+    assert networks_at_once(model, X) == 1
+    plain, X, _ = classification_model(6, module=mlp(n_hidden=5))
+    assert networks_at_once(plain, X) is None

@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from sklearn_synset._row_source import at_once, row_slices
 
@@ -169,7 +170,8 @@ def _kmeans(
     if n_clusters == 1:
         return np.zeros(len(rows), dtype=np.int64)
     kmeans = KMeans(n_clusters, n_init=2, random_state=random_state)
-    with warnings.catch_warnings():
+    # Products of k-means are small, and numpy's threads would wait for each other.
+    with threadpool_limits(1, user_api="blas"), warnings.catch_warnings():
         # Repeated rows; _split_to makes up for the missing clusters.
         warnings.filterwarnings("ignore", "Number of distinct clusters", ConvergenceWarning)
         if share_fitted >= 1:

@@ -8,7 +8,9 @@ from sklearn_synset._functional_model import FunctionalModel
 from sklearn_synset._offline._anchors import TrainingRows
 from sklearn_synset._offline._probes import Probes
 from sklearn_synset._offline._row_sample import affordable_rows, sample_of_rows
-from sklearn_synset._online._leave_out import LeaveOut
+from sklearn_synset._online._leave_out import LeaveOut, operations
+
+_MOST_OPERATIONS = 5e11  # that probes take together; half a minute of one core, about
 
 
 def rewound_probes(
@@ -17,6 +19,8 @@ def rewound_probes(
     leave_out: LeaveOut,
     kept: torch.Tensor,
     generator: torch.Generator,
+    *,
+    may_halve: bool = False,
 ) -> Probes:
     """Rewind the networks, and train them again on the real rows of the groups that are kept.
 
@@ -37,6 +41,9 @@ def rewound_probes(
     generator : torch.Generator
         On the CPU.
 
+    may_halve : bool, default=False
+        Whether to make every second probe only, where all would take long.
+
     Returns
     -------
     probes : Probes
@@ -50,6 +57,8 @@ def rewound_probes(
         replace(leave_out.plan_for_groups(model, sample), linearised=())
         for model in models
     ]
+    if may_halve and operations(models, sample, plans) * len(kept) > _MOST_OPERATIONS:
+        kept = kept[::2]
     moves = leave_out.displacements_by_network(
         models, sample, kept.to(sample.weight), plans, "Probing"
     )

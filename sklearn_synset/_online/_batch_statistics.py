@@ -15,7 +15,7 @@ from sklearn_synset._online._minibatches import minibatches
 from sklearn_synset._synset import Synset
 
 _N_ROWS = 2000  # from which statistics are told, about
-_ROWS_AT_ONCE = 2**14
+_ROWS_AT_ONCE = 2**12
 _KNOWN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
@@ -38,7 +38,12 @@ class _OfTheBatch(_BatchNorm):
     row_weight: torch.Tensor
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        return self.normalised(inputs, self.moments(inputs))
+        """Return `normalised` by `moments`, in fewer passes over the values."""
+        values = inputs.reshape(*inputs.shape[:2], -1)
+        share = self._share(values)
+        centred = values - (share @ values.mean(2))[:, None]
+        scale = self.weight * (share @ centred.square().mean(2) + self.eps).rsqrt()
+        return torch.addcmul(self.bias[:, None], centred, scale[:, None]).reshape(inputs.shape)
 
     def normalised(self, inputs: torch.Tensor, moments: Moments) -> torch.Tensor:
         """Normalise rows (n, c, ...) by moments (c,), or by some of their own each, (n, c)."""
@@ -64,10 +69,14 @@ class _OfTheBatch(_BatchNorm):
     def moments(self, inputs: torch.Tensor) -> Moments:
         """Return the moments of the channels of rows (n, c, ...)."""
         values = inputs.reshape(*inputs.shape[:2], -1)
-        weight = self.row_weight if len(self.row_weight) else values.new_ones(len(values))
-        share = weight / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
+        share = self._share(values)
         mean = share @ values.mean(2)
         return Moments(mean, share @ (values - mean[:, None]).square().mean(2))
+
+    def _share(self, values: torch.Tensor) -> torch.Tensor:
+        """Return the share (n,) of each row in the statistics."""
+        weight = self.row_weight if len(self.row_weight) else values.new_ones(len(values))
+        return weight / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
 
     @staticmethod
     def moments_by_share(inputs: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:

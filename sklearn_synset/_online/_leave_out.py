@@ -17,7 +17,7 @@ from sklearn_synset._online._minibatches import n_minibatches
 from sklearn_synset._online._removal import Retraining, displacements
 from sklearn_synset._online._retraining_plan import plan_retraining
 from sklearn_synset._online._rewinding import auto_rewind, curves_steadily, rewound
-from sklearn_synset._operation_count import flops_of_gradient, widest_output
+from sklearn_synset._operation_count import cost_of_gradient
 from sklearn_synset._parallel import in_parallel
 from sklearn_synset._synset import Synset
 
@@ -28,14 +28,9 @@ _COPIES_OF_WEIGHTS = 8
 _NETWORKS_PER_BATCH = 16
 _N_SHORTER_STEPS = 10
 _LEFT_WITHOUT_A_CLASS = 0.7  # of the outputs that others are trained again from
-# Outputs of a layer, over all networks, in 16 MB: the allocator keeps no larger pieces for reuse.
-_MOST_OUTPUTS = 2**22
-_FEWEST_NETWORKS = 4
 _LARGEST_LINEAR_REMOVAL = 0.03  # of the training rows
 # Some seconds of one core: less is not worth starting a process for.
 _FLOPS_PER_JOB = 1e11
-_CONVOLUTION = 8  # operations of a product that take as long as one of networks' convolutions
-_CONVOLUTIONS = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)
 _FEWEST_NETWORKS_PER_JOB = 8  # to which each job adds the network without a removal
 
 
@@ -184,8 +179,6 @@ class LeaveOut:
             return torch.cat([solve_part(part) for part in kept.split(size)])
 
         n_networks = min(len(kept), self.n_networks(solved, synset))
-        if _convolves(solved) and not retraining.linearised:
-            n_networks = min(n_networks, _n_within_outputs(solved, synset))
         return in_smaller_chunks(solve, n_networks, "networks")
 
     def displacements_by_network(
@@ -294,29 +287,20 @@ def _suited(retraining: Retraining, synset: Synset, kept: torch.Tensor) -> Retra
     )
 
 
-def _convolves(model: FunctionalModel) -> bool:
-    """Tell whether a network has convolutions, whose outputs are many."""
-    return any(isinstance(part, _CONVOLUTIONS) for part in model.module.modules())
-
-
-def _n_within_outputs(model: FunctionalModel, synset: Synset) -> int:
-    """Return how many networks side by side keep a layer's outputs within a bound."""
-    n_rows = math.ceil(len(synset.weight) / n_minibatches(synset))
-    return max(_FEWEST_NETWORKS, _MOST_OUTPUTS // (n_rows * widest_output(model, synset.X)))
+def operations(
+    models: list[FunctionalModel], synset: Synset, retrainings: list[Retraining]
+) -> float:
+    """Return the operations that training each of several networks again costs, together."""
+    return sum(_flops(model, synset, plan) for model, plan in zip(models, retrainings, strict=True))
 
 
 def _flops(model: FunctionalModel, synset: Synset, retraining: Retraining) -> float:
-    """Return the operations of training a network again; few if it is linearised."""
+    """Return the operations that training a network again costs; few if it is linearised."""
     if retraining.linearised:
         return 0.0
     scaled = retraining.preconditioner
-    per_row = (
-        flops_of_gradient(model, synset.X)
-        if scaled is None
-        else scaled.flops_of_gradient(model, synset.X)
-    )
-    if _convolves(model):
-        per_row = _CONVOLUTION * per_row
+    flops = None if scaled is None else scaled.flops_of_gradient(model, synset.X)
+    per_row = cost_of_gradient(model, synset.X, flops)
     return per_row * len(synset.weight) / n_minibatches(synset) * retraining.n_steps
 
 

@@ -16,6 +16,7 @@ from sklearn_synset._online._output_jacobian import Linearisation
 from sklearn_synset._online._path_remainder import PathRemainder
 from sklearn_synset._online._preconditioner import Preconditioner
 from sklearn_synset._online._rewinding import rewound
+from sklearn_synset._operation_count import networks_at_once
 from sklearn_synset._synset import Synset, row_loss
 
 MOMENTUM = 0.9
@@ -171,13 +172,13 @@ def removal_path(
         The weights after each step, the last time after `n_steps`.
     """
     decay, pull = model.weight_decay, retraining.damping
-
+    at_once = networks_at_once(model, next(minibatches(synset, retraining.seed)).X)
     linearisation = None
     if retraining.linearised and len(kept) > 1:
         linearisation = Linearisation(model, list(retraining.linearised))
 
     def gradient_of_data(rows, points):
-        own = vmap(grad(partial(data_loss, model, rows)))
+        own = vmap(grad(partial(data_loss, model, rows)), chunk_size=at_once)
         if linearisation is None:
             return own(points, kept)
         return linearised_gradient(linearisation, rows, points, kept, own(points[:1], kept[:1]))

@@ -16,6 +16,7 @@ from sklearn_synset._synset import Synset
 
 # Nesterov descent with this momentum is stable up to 1.36 over the largest curvature.
 _STEP_OVER_CURVATURE = 0.7
+_N_PRODUCTS, _N_PRODUCTS_ON_MINIBATCH = 20, 10  # another minibatch differs by more than 5%
 _N_HALVINGS = 40
 _LONGER = 1.5  # than it takes to fit all groups, with a preconditioner
 _INTERVAL = 5
@@ -92,7 +93,9 @@ def plan_retraining(
     else:
         root = 1.0 if scaled is None else scaled.scale.sqrt()
         points, loss = on_the_way(model, rewind), partial(loss_on_some_rows, model)
-        curvature = largest_curvature_at(points, loss, generator, root)
+        is_rough = scaled is None and n_minibatches(synset) > 1
+        n_products = _N_PRODUCTS_ON_MINIBATCH if is_rough else _N_PRODUCTS
+        curvature = largest_curvature_at(points, loss, generator, root, n_products)
         size = _STEP_OVER_CURVATURE / max(_SMALLEST_CURVATURE, curvature)
         n_tries = _N_HALVINGS
     for _ in range(n_tries):

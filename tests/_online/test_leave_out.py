@@ -142,7 +142,7 @@ def jobs(monkeypatch):
 
 def go(monkeypatch, flops, n_removals, n_models=1, device="cpu", verbose=0, stage=None):
     """Leave 16 or so removals out of a synset of 40 rows, of which a gradient takes `flops`."""
-    monkeypatch.setattr(module, "flops_of_gradient", lambda model, X: flops)
+    monkeypatch.setattr(module, "cost_of_gradient", lambda model, X, own: own or flops)
     device = SimpleNamespace(type=device)
     model = SimpleNamespace(n_parameters=3, device=device, module=torch.nn.Identity())
     synset = SimpleNamespace(X=None, weight=torch.ones(40))
@@ -166,8 +166,8 @@ def go(monkeypatch, flops, n_removals, n_models=1, device="cpu", verbose=0, stag
         (5e8 / 16, 16, 2, "cpu", ([16, 16], True)),
         (5e8 / 32, 16, 2, "cpu", ([16, 16], False)),
         (1e7, 60, 1, "cpu", ([60], False)),
-        (1e8, 60, 1, "cpu", ([9, 9, 9, 9, 8, 8, 8], True)),
-        (2.5e7, 60, 1, "cpu", ([20, 20, 20], True)),
+        (1e8, 60, 1, "cpu", ([10] * 6, True)),
+        (2.5e7, 60, 1, "cpu", ([30, 30], True)),
     ],
 )
 def test_jobs_are_made_by_the_work_there_is(
@@ -202,28 +202,17 @@ def test_training_is_long_beyond_a_job_of_work(monkeypatch, jobs):
     assert jobs == [([8, 8], False), ([8, 8], True)]
 
 
-@pytest.mark.parametrize("is_convolution", [False, True])
-def test_no_more_networks_side_by_side_than_there_are(monkeypatch, is_convolution):
+def test_no_more_networks_side_by_side_than_there_are(monkeypatch):
     sizes = []
     monkeypatch.setattr(LeaveOut, "n_networks", lambda self, model, synset: 3)
-    monkeypatch.setattr(module, "_convolves", lambda model: is_convolution)
-    monkeypatch.setattr(module, "_n_within_outputs", lambda model, synset: 2)
     monkeypatch.setattr(
         LeaveOut, "_solve", lambda self, model, synset, part, plan: sizes.append(len(part)) or part
     )
     how = LeaveOut("gradient_descent", 0.5, 3, 0.1, 0.0, 4096, seed=0)
-    whole = [2, 2, 2, 1] if is_convolution else [3, 3, 1]
-    for n_removals, expected in ((7, whole), (2, [2])):
+    for n_removals, expected in ((7, [3, 3, 1]), (2, [2])):
         sizes.clear()
         how.displacements(None, None, torch.ones(n_removals, 4), Retraining(0.5, 5, 0.1))
         assert sizes == expected
-
-
-@pytest.mark.parametrize(("n_rows", "widest", "expected"), [(250, 1352, 12), (250, 2**16, 4)])
-def test_outputs_of_networks_side_by_side_keep_to_a_bound(monkeypatch, n_rows, widest, expected):
-    monkeypatch.setattr(module, "widest_output", lambda model, X: widest)
-    synset = SimpleNamespace(X=None, weight=torch.ones(n_rows))
-    assert module._n_within_outputs(None, synset) == expected
 
 
 def test_convolutions_are_more_work_than_their_operations():
