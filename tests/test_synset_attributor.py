@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from skorch import NeuralNetClassifier
 from torch import nn
 
+import sklearn_synset._synset_attributor as estimator_file
 from sklearn_synset import SynsetAttributor
 from sklearn_synset._online._objective import margin, negative_squared_error
 from tests.problems import mlp, seeded, small_conv, train
@@ -513,3 +514,22 @@ def test_wrong_labels_score_low_with_defaults(flipped_digits):
     X, y, is_flipped = flipped_digits
     attributor = SynsetAttributor(random_state=0).fit(X, y)
     assert roc_auc_score(is_flipped, -attributor.score_samples(X, y)) >= 0.9
+
+
+@pytest.mark.parametrize(("cost", "expected"), [(10**9, 2), (10, 1)])
+def test_torch_has_one_thread_where_operations_are_small(monkeypatch, regression, cost, expected):
+    X, y, groups, _ = regression
+    before, found = torch.get_num_threads(), set()
+
+    def solver(model, synset, kept, retraining):
+        found.add(torch.get_num_threads())
+        return model.theta.new_zeros(len(kept), model.n_parameters)
+
+    monkeypatch.setattr(estimator_file, "multiplications", lambda model, X: cost)
+    torch.set_num_threads(2)
+    try:
+        module = linear_module(ridge(X, y, 0.1))
+        SynsetAttributor(module, solver=solver, **FAST).fit(X, y, groups=groups)
+        assert torch.get_num_threads() == 2 and found == {expected}
+    finally:
+        torch.set_num_threads(before)

@@ -275,3 +275,22 @@ def test_without_probes_there_is_neither_fidelity_nor_score(iris, module):
     assert np.isnan(attributor.fidelity_.slope)
     assert len(attributor.fidelity_.groups) == 0
     assert np.isnan(attributor.score(*iris))
+
+
+@pytest.mark.parametrize(("n_probes", "expected"), [("auto", (24, True)), (5, (5, False))])
+def test_the_number_of_rewound_probes_may_be_halved_only_if_it_is_not_given(
+    monkeypatch, iris, module, n_probes, expected
+):
+    asked = []
+    made = estimator_file.rewound_probes
+
+    def watched(models, rows, leave_out, kept, generator, **how):
+        asked.append((len(kept), how["may_halve"]))
+        return made(models, rows, leave_out, kept, generator, **how)
+
+    monkeypatch.setattr(estimator_file, "rewound_probes", watched)
+    settings = FAST | {"n_groups": 30, "probe": "rewind", "n_probes": n_probes}
+    attributor = SynsetAttributor(module, **settings).fit(*iris)
+    assert asked == [expected]
+    n_choosing = 6 if n_probes == "auto" else 0
+    assert len(attributor.fidelity_.groups) == expected[0] - n_choosing

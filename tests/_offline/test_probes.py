@@ -77,6 +77,25 @@ def test_without_probes_nothing_is_trained(problem):
     assert len(probes) == 0 and probes.effects([model], rows.X, y, margin, 5).shape == (12, 0)
 
 
+def test_every_second_probe_is_made_where_all_would_take_long(problem, monkeypatch):
+    model, rows, _ = problem
+    leave_out = LeaveOut("gradient_descent", seed=0, **SETTINGS)
+    asked = []
+
+    def go(cost, **may):
+        monkeypatch.setattr(
+            rewinding, "operations", lambda models, sample, plans: asked.append(plans) or cost
+        )
+        generator = torch.Generator().manual_seed(0)
+        probes = rewound_probes([model] * 2, rows, leave_out, 1 - torch.eye(4), generator, **may)
+        return probes.groups.tolist(), [len(theta) for theta in probes.theta]
+
+    assert go(1.3e11, may_halve=True) == ([0, 2], [2, 2])
+    assert go(1.2e11, may_halve=True) == ([0, 1, 2, 3], [4, 4])
+    assert [len(plans) for plans in asked] == [2, 2]
+    assert go(1.3e11) == ([0, 1, 2, 3], [4, 4])
+
+
 def test_probes_have_the_statistics_of_their_own_normalisation():
     X, y = np.random.RandomState(0).randn(6, 1, 4, 4), np.arange(6) % 3
     model, other = (functional(small_conv(), X, y, np.arange(3)) for _ in range(2))

@@ -150,3 +150,26 @@ def test_a_preconditioned_plan_is_looked_at_within_a_pass(scaled, monkeypatch):
     for interval, expected in ((2, 2), (5, 3)):  # three minibatches are a pass
         monkeypatch.setattr(module, "_INTERVAL", interval)
         assert plan(model, synset, rewind=0.5, is_preconditioned=True).n_fitted == expected
+
+
+@pytest.mark.parametrize(("size", "n_seen", "n_products"), [(10, 10, 20), (2, 5, 10)])
+def test_of_many_rows_some_tell_that_they_are_fitted_and_fewer_products_the_step(
+    monkeypatch, size, n_seen, n_products
+):
+    model, synset = problem(classification_model)
+    seen, asked = set(), []
+    monkeypatch.setattr(_minibatches, "_ROWS", size)
+    monkeypatch.setattr(module, "_ROWS_LOOKED_AT", n_seen)
+
+    def watched(network, rows, *args):
+        seen.add(len(rows.weight))
+        return mean_loss(network, rows, *args)
+
+    def curvature(points, loss, generator, scale, n_products):
+        asked.append(n_products)
+        return 10.0
+
+    monkeypatch.setattr(module, "mean_loss", watched)
+    monkeypatch.setattr(module, "largest_curvature_at", curvature)
+    plan(model, synset, n_steps=20)
+    assert seen == {n_seen} and asked == [n_products]
