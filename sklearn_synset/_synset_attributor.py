@@ -95,8 +95,9 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         at most 100 and at least two a class. Ignored when `fit` is given `groups`.
 
     synset_size : int or "auto", default="auto"
-        Synset rows per group; "auto" takes a quarter of each group's training rows, at most 50
-        and at least 1. A group of fewer rows gives all of them.
+        Synset rows per group; "auto" takes a quarter of each group's training rows, at least 1 and
+        at most 50, or 5,000 over the number of groups if that is more. A group of fewer rows gives
+        all of them.
 
     initialization : {"centroid", "random"} or callable, default="centroid"
         What the synset starts from. "centroid": the rows that the network fits worst, and means of

@@ -13,7 +13,7 @@ from sklearn_synset._row_source import Rows, at_once, few_rows
 from sklearn_synset._synset import target_scale
 
 # Centres of clusters are found on a random part of more rows than this of a group.
-_FITTED_ROWS, _FITTED_ROWS_A_CLUSTER = 300, 50
+_FITTED_ROWS, _FITTED_ROWS_A_CLUSTER = 1250, 10
 
 Initialization = Callable[
     [Rows, torch.Tensor, torch.Tensor, int, torch.Generator],

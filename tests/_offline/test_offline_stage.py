@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from sklearn_synset._offline import _offline_stage as module
 from sklearn_synset._offline._anchors import TrainingRows
 from sklearn_synset._offline._offline_stage import Distillation, run_offline_stage
 from sklearn_synset._offline._probes import Probes
@@ -33,6 +34,13 @@ def test_a_group_has_as_many_synset_rows_as_asked_for(size, expected):
     synset = distilled(0, size).synset
     assert synset.group.bincount().tolist() == expected
     assert synset.group_size.tolist() == SIZES
+
+
+@pytest.mark.parametrize(("most", "expected"), [(4, [1, 2, 2, 2]), (16, [1, 3, 4, 4])])
+def test_few_groups_have_more_rows_each(monkeypatch, most, expected):
+    monkeypatch.setattr(module, "_LARGEST_AUTO_SIZE", 2)
+    monkeypatch.setattr(module, "_MOST_AUTO_ROWS", most)
+    assert distilled(0).synset.group.bincount().tolist() == expected
 
 
 def test_a_distillation_goes_on_from_the_former_one_or_starts_anew():
