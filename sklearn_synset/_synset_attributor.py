@@ -96,8 +96,8 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
 
     synset_size : int or "auto", default="auto"
         Synset rows per group; "auto" takes a quarter of each group's training rows, at least 1 and
-        at most 50, or 5,000 over the number of groups if that is more. A group of fewer rows gives
-        all of them.
+        at most 50, or up to 250 as long as all groups together have at most 5,000. A group of fewer
+        rows gives all of them.
 
     initialization : {"centroid", "random"} or callable, default="centroid"
         What the synset starts from. "centroid": the rows that the network fits worst, and means of

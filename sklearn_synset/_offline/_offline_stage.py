@@ -22,7 +22,8 @@ from sklearn_synset._online._objective import Objective
 from sklearn_synset._synset import Synset, residual_norm
 
 _AUTO_SHARE = 0.25
-_LARGEST_AUTO_SIZE, _MOST_AUTO_ROWS = 50, 5000  # rows of a group, unless all are fewer than those
+# Rows of a group, from the first number to the second as long as all are at most the third.
+_LARGEST_AUTO_SIZE, _LARGEST_OF_FEW, _MOST_AUTO_ROWS = 50, 250, 5000
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,9 @@ def _starting_synset(
 ) -> Synset:
     group_sizes = np.array([len(members) for members in rows.rows_by_group])
     if distillation.synset_size == "auto":
-        largest = max(_LARGEST_AUTO_SIZE, _MOST_AUTO_ROWS // len(group_sizes))
+        largest = max(
+            _LARGEST_AUTO_SIZE, min(_LARGEST_OF_FEW, _MOST_AUTO_ROWS // len(group_sizes))
+        )
         sizes = auto_sizes(group_sizes, _AUTO_SHARE, largest)
     else:
         sizes = np.full(len(group_sizes), int(distillation.synset_size))

@@ -36,9 +36,13 @@ def test_a_group_has_as_many_synset_rows_as_asked_for(size, expected):
     assert synset.group_size.tolist() == SIZES
 
 
-@pytest.mark.parametrize(("most", "expected"), [(4, [1, 2, 2, 2]), (16, [1, 3, 4, 4])])
-def test_few_groups_have_more_rows_each(monkeypatch, most, expected):
+@pytest.mark.parametrize(
+    ("most", "of_few", "expected"),
+    [(4, 9, [1, 2, 2, 2]), (16, 9, [1, 3, 4, 4]), (16, 3, [1, 3, 3, 3])],
+)
+def test_few_groups_have_more_rows_each(monkeypatch, most, of_few, expected):
     monkeypatch.setattr(module, "_LARGEST_AUTO_SIZE", 2)
+    monkeypatch.setattr(module, "_LARGEST_OF_FEW", of_few)
     monkeypatch.setattr(module, "_MOST_AUTO_ROWS", most)
     assert distilled(0).synset.group.bincount().tolist() == expected
 
