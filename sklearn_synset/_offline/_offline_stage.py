@@ -118,9 +118,7 @@ def _starting_synset(
 ) -> Synset:
     group_sizes = np.array([len(members) for members in rows.rows_by_group])
     if distillation.synset_size == "auto":
-        largest = max(
-            _LARGEST_AUTO_SIZE, min(_LARGEST_OF_FEW, _MOST_AUTO_ROWS // len(group_sizes))
-        )
+        largest = max(_LARGEST_AUTO_SIZE, min(_LARGEST_OF_FEW, _MOST_AUTO_ROWS // len(group_sizes)))
         sizes = auto_sizes(group_sizes, _AUTO_SHARE, largest)
     else:
         sizes = np.full(len(group_sizes), int(distillation.synset_size))
