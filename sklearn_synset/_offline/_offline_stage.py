@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
 from sklearn_synset._functional_model import FunctionalModel
@@ -124,9 +125,11 @@ def _starting_synset(
         sizes = np.full(len(group_sizes), int(distillation.synset_size))
     residual = residual_norm(model, rows.X, rows.targets, rows.batch_size)
     initialization = distillation.initialization
-    parts = starting_rows(
-        rows.X, rows.targets, rows.rows_by_group, residual, sizes, initialization, generator
-    )
+    # Products of k-means are small, and numpy's threads would wait for each other.
+    with threadpool_limits(1, user_api="blas"):
+        parts = starting_rows(
+            rows.X, rows.targets, rows.rows_by_group, residual, sizes, initialization, generator
+        )
     return Synset(*parts, torch.from_numpy(group_sizes).to(rows.targets))
 
 

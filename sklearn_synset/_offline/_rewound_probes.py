@@ -57,7 +57,7 @@ def rewound_probes(
         replace(leave_out.plan_for_groups(model, sample), linearised=())
         for model in models
     ]
-    if may_halve and operations(models, sample, plans) * len(kept) > _MOST_OPERATIONS:
+    if may_halve and sum(operations(models, sample, plans)) * len(kept) > _MOST_OPERATIONS:
         kept = kept[::2]
     moves = leave_out.displacements_by_network(
         models, sample, kept.to(sample.weight), plans, "Probing"

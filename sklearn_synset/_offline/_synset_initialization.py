@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
-from threadpoolctl import ThreadpoolController
 
 from sklearn_synset._row_source import Rows, at_once, few_rows
 from sklearn_synset._synset import target_scale
@@ -182,14 +181,12 @@ def starting_rows(
     inputs = targets.new_empty((sum(largest), *X.shape[1:]))
     outputs = targets.new_empty((sum(largest), targets.shape[1]))
     weights, groups = [], []
-    end, pools = 0, ThreadpoolController()
+    end = 0
     for k, rows in enumerate(rows_by_group):
         # A callable may do with the rows whatever tensors are good for.
         members = few_rows(X, rows) if isinstance(initialization, str) else X[rows]
-        # Products of k-means are small: numpy's threads wait for each other, and for torch's.
-        with pools.limit(limits=1, user_api="blas"):
-            made = make(members, targets[rows], residual_norm[rows], largest[k], generator)
-        average, weight = (part.to(targets) for part in made)
+        average, weight = make(members, targets[rows], residual_norm[rows], largest[k], generator)
+        average, weight = average.to(targets), weight.to(targets)
         _check_rows(average, weight, largest[k], len(rows))
         start, end = end, end + len(weight)
         inputs[start:end] = _averages(average, members)

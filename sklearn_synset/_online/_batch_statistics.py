@@ -38,21 +38,14 @@ class _OfTheBatch(_BatchNorm):
     row_weight: torch.Tensor
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Return `normalised` by `moments`, in fewer passes over the values."""
-        values = inputs.reshape(*inputs.shape[:2], -1)
-        share = self._share(values)
-        centred = values - (share @ values.mean(2))[:, None]
-        scale = self.weight * (share @ centred.square().mean(2) + self.eps).rsqrt()
-        return torch.addcmul(self.bias[:, None], centred, scale[:, None]).reshape(inputs.shape)
+        found, centred = self._centred(inputs)
+        return self._scaled(centred, found.variance).reshape(inputs.shape)
 
     def normalised(self, inputs: torch.Tensor, moments: Moments) -> torch.Tensor:
         """Normalise rows (n, c, ...) by moments (c,), or by some of their own each, (n, c)."""
         mean, variance = moments
-        scale = self.weight * (variance + self.eps).rsqrt()
         values = inputs.reshape(*inputs.shape[:2], -1)
-        return ((values - mean[..., None]) * scale[..., None] + self.bias[:, None]).reshape(
-            inputs.shape
-        )
+        return self._scaled(values - mean[..., None], variance).reshape(inputs.shape)
 
     def standardised(self, inputs: torch.Tensor, moments: Moments) -> torch.Tensor:
         """Return rows (n, c, p) that have these moments, before scale and shift."""
@@ -68,15 +61,21 @@ class _OfTheBatch(_BatchNorm):
 
     def moments(self, inputs: torch.Tensor) -> Moments:
         """Return the moments of the channels of rows (n, c, ...)."""
-        values = inputs.reshape(*inputs.shape[:2], -1)
-        share = self._share(values)
-        mean = share @ values.mean(2)
-        return Moments(mean, share @ (values - mean[:, None]).square().mean(2))
+        return self._centred(inputs)[0]
 
-    def _share(self, values: torch.Tensor) -> torch.Tensor:
-        """Return the share (n,) of each row in the statistics."""
+    def _centred(self, inputs: torch.Tensor) -> tuple[Moments, torch.Tensor]:
+        """Return the moments of rows (n, c, ...), and the rows (n, c, p) less their mean."""
+        values = inputs.reshape(*inputs.shape[:2], -1)
         weight = self.row_weight if len(self.row_weight) else values.new_ones(len(values))
-        return weight / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
+        share = weight / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
+        mean = share @ values.mean(2)
+        centred = values - mean[:, None]
+        return Moments(mean, share @ centred.square().mean(2)), centred
+
+    def _scaled(self, centred: torch.Tensor, variance: torch.Tensor) -> torch.Tensor:
+        """Return values (n, c, p) with scale and shift, from those that have mean 0."""
+        scale = self.weight * (variance + self.eps).rsqrt()
+        return torch.addcmul(self.bias[:, None], centred, scale[..., None])
 
     @staticmethod
     def moments_by_share(inputs: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:

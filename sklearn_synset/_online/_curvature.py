@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable
 import torch
 from torch.func import grad
 
-_N_ITERATIONS = 20
+N_ITERATIONS = 20
 
 
 def largest_curvature(
     loss: Callable[[torch.Tensor], torch.Tensor],
     theta: torch.Tensor,
     generator: torch.Generator,
-    n_iterations: int = _N_ITERATIONS,
+    n_iterations: int = N_ITERATIONS,
 ) -> float:
     r"""Estimate the largest absolute eigenvalue of the Hessian.
 
@@ -71,7 +71,7 @@ def largest_curvature_at(
     loss: Callable[[torch.Tensor], torch.Tensor],
     generator: torch.Generator,
     scale: torch.Tensor | float = 1.0,
-    n_iterations: int = _N_ITERATIONS,
+    n_iterations: int = N_ITERATIONS,
 ) -> float:
     """Return the largest curvature at any of some weights, with steps that are scaled.
 

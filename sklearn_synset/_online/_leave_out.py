@@ -214,9 +214,7 @@ class LeaveOut:
         flops = [0.0] * len(models)
         retrainings = [_suited(plan, synset, kept) for plan in retrainings]
         if len(kept) >= _FEWEST_NETWORKS_PER_JOB:
-            flops = [
-                _flops(model, synset, plan) for model, plan in zip(models, retrainings, strict=True)
-            ]
+            flops = operations(models, synset, retrainings)
         parts = [kept.tensor_split(_n_jobs_of(each, len(kept))) for each in flops]
         jobs = [
             (model, synset, part, plan)
@@ -289,9 +287,10 @@ def _suited(retraining: Retraining, synset: Synset, kept: torch.Tensor) -> Retra
 
 def operations(
     models: list[FunctionalModel], synset: Synset, retrainings: list[Retraining]
-) -> float:
-    """Return the operations that training each of several networks again costs, together."""
-    return sum(_flops(model, synset, plan) for model, plan in zip(models, retrainings, strict=True))
+) -> list[float]:
+    """Return the operations that training each of several networks again once costs."""
+    pairs = zip(models, retrainings, strict=True)
+    return [_flops(model, synset, plan) for model, plan in pairs]
 
 
 def _flops(model: FunctionalModel, synset: Synset, retraining: Retraining) -> float:

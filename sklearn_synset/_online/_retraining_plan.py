@@ -7,7 +7,7 @@ from functools import partial
 import torch
 
 from sklearn_synset._functional_model import FunctionalModel
-from sklearn_synset._online._curvature import largest_curvature_at
+from sklearn_synset._online._curvature import N_ITERATIONS, largest_curvature_at
 from sklearn_synset._online._minibatches import minibatches, n_minibatches
 from sklearn_synset._online._preconditioner import preconditioner
 from sklearn_synset._online._removal import Retraining, data_loss, mean_loss, removal_path
@@ -16,7 +16,7 @@ from sklearn_synset._synset import Synset
 
 # Nesterov descent with this momentum is stable up to 1.36 over the largest curvature.
 _STEP_OVER_CURVATURE = 0.7
-_N_PRODUCTS, _N_PRODUCTS_ON_MINIBATCH = 20, 10  # another minibatch differs by more than 5%
+_N_ITERATIONS_ON_MINIBATCH = 10  # another minibatch differs by more than the rest would tell
 _N_HALVINGS = 40
 _LONGER = 1.5  # than it takes to fit all groups, with a preconditioner
 _INTERVAL = 5
@@ -94,8 +94,8 @@ def plan_retraining(
         root = 1.0 if scaled is None else scaled.scale.sqrt()
         points, loss = on_the_way(model, rewind), partial(loss_on_some_rows, model)
         is_rough = scaled is None and n_minibatches(synset) > 1
-        n_products = _N_PRODUCTS_ON_MINIBATCH if is_rough else _N_PRODUCTS
-        curvature = largest_curvature_at(points, loss, generator, root, n_products)
+        n_iterations = _N_ITERATIONS_ON_MINIBATCH if is_rough else N_ITERATIONS
+        curvature = largest_curvature_at(points, loss, generator, root, n_iterations)
         size = _STEP_OVER_CURVATURE / max(_SMALLEST_CURVATURE, curvature)
         n_tries = _N_HALVINGS
     for _ in range(n_tries):

@@ -54,7 +54,15 @@ def test_weights_and_rows_keep_to_the_budget(n_parameters, dtype, batch_size, n_
 
 @pytest.mark.parametrize(
     ("flops", "n_networks", "expected"),
-    [(1e9, 100, 1), (5e9, 100, 4), (1e12, 100, 12), (1e12, 24, 2), (1e12, 15, 1), (0, 100, 1)],
+    [
+        (1e9, 100, 1),
+        (5e9, 100, 4),
+        (1e12, 100, 12),
+        (1e12, 24, 2),
+        (1e12, 16, 2),
+        (1e12, 15, 1),
+        (0, 100, 1),
+    ],
 )
 def test_jobs_are_large_enough_to_be_worth_it(flops, n_networks, expected):
     assert _n_jobs_of(flops, n_networks) == expected
