@@ -10,7 +10,7 @@ from sklearn_synset._row_source import Rows
 _GRADIENT_OVER_FORWARD = 3
 _CONVOLUTION = 8  # operations of a product that take as long as one of networks' convolutions
 _CONVOLUTIONS = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)
-_MOST_OUTPUTS = 5_000_000
+_MOST_OUTPUTS = 2_000_000
 
 
 def flops_of_gradient(model: FunctionalModel, X: Rows) -> int:
@@ -69,7 +69,7 @@ def widest_output(model: FunctionalModel, X: Rows) -> int:
 def networks_at_once(model: FunctionalModel, X: Rows) -> int | None:
     """Return for how many networks to take gradients on some rows at once; None for any number.
 
-    Convolutions make many outputs. Those of a layer, over all networks, are kept to some 20 MB: the
+    Convolutions make many outputs. Those of a layer, over all networks, are kept to some 8 MB: the
     allocator gives larger pieces back after each step.
     """
     if not convolves(model):

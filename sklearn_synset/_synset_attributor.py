@@ -23,7 +23,7 @@ from sklearn_synset._input_checks import (
 )
 from sklearn_synset._offline._anchors import TrainingRows
 from sklearn_synset._offline._data_partition import auto_n_groups, class_wise_kmeans
-from sklearn_synset._offline._offline_stage import Distillation, run_offline_stage
+from sklearn_synset._offline._offline_stage import Distillation, run_offline_stage, will_distil
 from sklearn_synset._offline._probe_choice import draw_probes, n_to_choose_by
 from sklearn_synset._offline._probes import probes_of_networks
 from sklearn_synset._offline._restarted_probes import restarted_probes
@@ -167,6 +167,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         for which 24 take more than about half a minute of one core. From eight on, a quarter of
         them chooses between the starting and the distilled rows; the others tell the fidelity, and
         choose nothing. From four on, all of them tell the size of effects, if trained from scratch.
+        Rewound ones to choose by are not made where nothing is distilled, but for a `warm_start`.
 
     probe : {"auto", "restart", "rewind", "retrain"}, default="auto"
         How these groups are left out. "restart": networks of the same architecture are trained
@@ -478,8 +479,9 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
             generator = torch_generator(random_state)
             if former is None:
                 # Before anything that depends on the settings of the distillation.
-                probes = self._probe(models, rows, X, target, classes, codes, seeds, generator)
-                choosing, reporting = probes.split(n_to_choose_by(len(probes)))
+                choosing, reporting = self._probe(
+                    models, rows, X, target, classes, codes, seeds, generator
+                )
                 seed = seeds[0]
             else:
                 choosing, seed = former.probes, former.seed
@@ -906,7 +908,10 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         return wrap_each(train, trainings, stage=stage, n_jobs=self.n_jobs, verbose=self.verbose)
 
     def _probe(self, models, rows, X, target, classes, codes, seeds, generator):
-        """Leave some groups out of the real rows, in a way that no setting but `probe` changes."""
+        """Leave some groups out of the real rows, in a way that no setting but `probe` changes.
+
+        Returns those to choose by, and those to report on.
+        """
         is_auto = self.n_probes == "auto"
         n_probes = _AUTO_PROBES if is_auto else self.n_probes
         kept = draw_probes(len(rows.rows_by_group), n_probes, generator)
@@ -919,11 +924,15 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
             probes = None if self.probe == "rewind" else restarted_probes(*how)
             if probes is None and self.probe == "restart" and len(kept):
                 raise ValueError(_NO_RESTART)
-            return rewound_probes(*how, may_halve=is_auto) if probes is None else probes
+            if probes is not None:
+                return probes.split(n_to_choose_by(len(probes)))
+            is_choice = self.warm_start or will_distil(rows, self._distillation())
+            probes = rewound_probes(*how, may_halve=is_auto, is_choice=is_choice)
+            return probes.split(n_to_choose_by(len(probes)) if is_choice else 0)
         kept_rows = [mask.bool().numpy()[codes] for mask in kept]
         pairs = self._wrap(X, target, classes, seeds, kept_rows, "Probing")
-        networks = [model for _, model in pairs]
-        return probes_of_networks(kept, models, networks)
+        probes = probes_of_networks(kept, models, [model for _, model in pairs])
+        return probes.split(n_to_choose_by(len(probes)))
 
     def _training_rows(self, model, X, target, codes):
         """Return the training rows as tensors, on the network's device."""

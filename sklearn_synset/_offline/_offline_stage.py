@@ -111,18 +111,33 @@ def run_offline_stage(
     return OfflineStage(synset, distilled)
 
 
+def will_distil(rows: TrainingRows, distillation: Distillation) -> bool:
+    """Tell whether starting rows are to be moved, as far as the number of training rows tells."""
+    group_sizes = _group_sizes(rows)
+    n_rows = np.minimum(_synset_sizes(group_sizes, distillation), group_sizes).sum()
+    return n_steps(distillation.max_iter, int(n_rows)) > 0
+
+
+def _group_sizes(rows: TrainingRows) -> np.ndarray:
+    return np.array([len(members) for members in rows.rows_by_group])
+
+
+def _synset_sizes(group_sizes: np.ndarray, distillation: Distillation) -> np.ndarray:
+    """Return the most synset rows of each group."""
+    if distillation.synset_size != "auto":
+        return np.full(len(group_sizes), int(distillation.synset_size))
+    largest = max(_LARGEST_AUTO_SIZE, min(_LARGEST_OF_FEW, _MOST_AUTO_ROWS // len(group_sizes)))
+    return auto_sizes(group_sizes, _AUTO_SHARE, largest)
+
+
 def _starting_synset(
     model: FunctionalModel,
     rows: TrainingRows,
     distillation: Distillation,
     generator: torch.Generator,
 ) -> Synset:
-    group_sizes = np.array([len(members) for members in rows.rows_by_group])
-    if distillation.synset_size == "auto":
-        largest = max(_LARGEST_AUTO_SIZE, min(_LARGEST_OF_FEW, _MOST_AUTO_ROWS // len(group_sizes)))
-        sizes = auto_sizes(group_sizes, _AUTO_SHARE, largest)
-    else:
-        sizes = np.full(len(group_sizes), int(distillation.synset_size))
+    group_sizes = _group_sizes(rows)
+    sizes = _synset_sizes(group_sizes, distillation)
     residual = residual_norm(model, rows.X, rows.targets, rows.batch_size)
     initialization = distillation.initialization
     # Products of k-means are small, and numpy's threads would wait for each other.

@@ -6,6 +6,7 @@ import torch
 
 from sklearn_synset._functional_model import FunctionalModel
 from sklearn_synset._offline._anchors import TrainingRows
+from sklearn_synset._offline._probe_choice import n_to_choose_by
 from sklearn_synset._offline._probes import Probes
 from sklearn_synset._offline._row_sample import affordable_rows, sample_of_rows
 from sklearn_synset._online._leave_out import LeaveOut, operations
@@ -21,6 +22,7 @@ def rewound_probes(
     generator: torch.Generator,
     *,
     may_halve: bool = False,
+    is_choice: bool = True,
 ) -> Probes:
     """Rewind the networks, and train them again on the real rows of the groups that are kept.
 
@@ -44,6 +46,9 @@ def rewound_probes(
     may_halve : bool, default=False
         Whether to make every second probe only, where all would take long.
 
+    is_choice : bool, default=True
+        Whether there is something to choose; if not, probes to choose by are not made.
+
     Returns
     -------
     probes : Probes
@@ -59,6 +64,8 @@ def rewound_probes(
     ]
     if may_halve and sum(operations(models, sample, plans)) * len(kept) > _MOST_OPERATIONS:
         kept = kept[::2]
+    if not is_choice:
+        kept = kept[n_to_choose_by(len(kept)) :]
     moves = leave_out.displacements_by_network(
         models, sample, kept.to(sample.weight), plans, "Probing"
     )

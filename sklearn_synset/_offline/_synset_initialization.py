@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from sklearn.cluster import KMeans
+from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_synset._row_source import Rows, at_once, few_rows
@@ -250,10 +250,13 @@ def _cluster(
     def read(some: torch.Tensor) -> np.ndarray:
         return _append_targets(X[some], targets[some], scale).cpu().numpy()
 
-    kmeans = KMeans(n_clusters, n_init=1, random_state=seed)
+    some = read(fitted)
+    # Of single precision, scikit-learn converts the rows again for each centre that it draws.
+    centres, _ = kmeans_plusplus(some.astype(np.float64), n_clusters, random_state=seed)
+    kmeans = KMeans(n_clusters, init=centres.astype(some.dtype), n_init=1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        labels = kmeans.fit_predict(read(fitted))
+        labels = kmeans.fit_predict(some)
     if len(fitted) < len(rest):
         labels = np.concatenate([kmeans.predict(read(some)) for some in rest.split(at_once(X))])
     return torch.from_numpy(labels.astype(np.int64))

@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from sklearn_synset._functional_model import FunctionalModel
 from sklearn_synset._layer_calls import layer_calls
 from sklearn_synset._online._minibatches import minibatches
+from sklearn_synset._online._normalised_rows import moments_of_rows, normalised_by_rows
 from sklearn_synset._synset import Synset
 
 _N_ROWS = 2000  # from which statistics are told, about
@@ -38,14 +39,19 @@ class _OfTheBatch(_BatchNorm):
     row_weight: torch.Tensor
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        found, centred = self._centred(inputs)
-        return self._scaled(centred, found.variance).reshape(inputs.shape)
+        values = inputs.reshape(*inputs.shape[:2], -1)
+        share = self._share(values)
+        return normalised_by_rows(values, share, self.weight, self.bias, self.eps).reshape(
+            inputs.shape
+        )
 
     def normalised(self, inputs: torch.Tensor, moments: Moments) -> torch.Tensor:
         """Normalise rows (n, c, ...) by moments (c,), or by some of their own each, (n, c)."""
         mean, variance = moments
         values = inputs.reshape(*inputs.shape[:2], -1)
-        return self._scaled(values - mean[..., None], variance).reshape(inputs.shape)
+        scale = self.weight * (variance + self.eps).rsqrt()
+        centred = values - mean[..., None]
+        return torch.addcmul(self.bias[:, None], centred, scale[..., None]).reshape(inputs.shape)
 
     def standardised(self, inputs: torch.Tensor, moments: Moments) -> torch.Tensor:
         """Return rows (n, c, p) that have these moments, before scale and shift."""
@@ -61,21 +67,13 @@ class _OfTheBatch(_BatchNorm):
 
     def moments(self, inputs: torch.Tensor) -> Moments:
         """Return the moments of the channels of rows (n, c, ...)."""
-        return self._centred(inputs)[0]
-
-    def _centred(self, inputs: torch.Tensor) -> tuple[Moments, torch.Tensor]:
-        """Return the moments of rows (n, c, ...), and the rows (n, c, p) less their mean."""
         values = inputs.reshape(*inputs.shape[:2], -1)
-        weight = self.row_weight if len(self.row_weight) else values.new_ones(len(values))
-        share = weight / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
-        mean = share @ values.mean(2)
-        centred = values - mean[:, None]
-        return Moments(mean, share @ centred.square().mean(2)), centred
+        return Moments(*moments_of_rows(values, self._share(values))[:2])
 
-    def _scaled(self, centred: torch.Tensor, variance: torch.Tensor) -> torch.Tensor:
-        """Return values (n, c, p) with scale and shift, from those that have mean 0."""
-        scale = self.weight * (variance + self.eps).rsqrt()
-        return torch.addcmul(self.bias[:, None], centred, scale[..., None])
+    def _share(self, values: torch.Tensor) -> torch.Tensor:
+        """Return each row's share (n,) of the weight of all rows."""
+        weight = self.row_weight if len(self.row_weight) else values.new_ones(len(values))
+        return weight / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
 
     @staticmethod
     def moments_by_share(inputs: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
