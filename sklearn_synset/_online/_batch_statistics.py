@@ -50,8 +50,8 @@ class _OfTheBatch(_BatchNorm):
         mean, variance = moments
         values = inputs.reshape(*inputs.shape[:2], -1)
         scale = self.weight * (variance + self.eps).rsqrt()
-        centred = values - mean[..., None]
-        return torch.addcmul(self.bias[:, None], centred, scale[..., None]).reshape(inputs.shape)
+        shift = self.bias - mean * scale
+        return torch.addcmul(shift[..., None], values, scale[..., None]).reshape(inputs.shape)
 
     def standardised(self, inputs: torch.Tensor, moments: Moments) -> torch.Tensor:
         """Return rows (n, c, p) that have these moments, before scale and shift."""

@@ -26,7 +26,7 @@ def layer_jacobian(
     parts: tuple[str, ...],
     *,
     is_summed: bool = False,
-) -> torch.Tensor:
+) -> list[torch.Tensor]:
     r"""Return derivatives by a layer's weights, from those by its outputs.
 
     Parameters
@@ -48,8 +48,8 @@ def layer_jacobian(
 
     Returns
     -------
-    jacobian : Tensor of shape (B, b, E), or (B, E) of sums
-        In the weights of the layer, flattened, one part after the other.
+    jacobians : list of Tensor of shape (B, b, e), or (B, e) of sums
+        In each of these parts, flattened; its weight before its bias.
     """
     slope = slope.reshape(*slope.shape[:3], -1)
     rows = "" if is_summed else "b"
@@ -63,7 +63,7 @@ def layer_jacobian(
         found.append(weight.flatten(-3))
     if "bias" in parts:
         found.append(slope.sum((1, 3)) if is_summed else slope.sum(3))
-    return torch.cat(found, dim=-1)
+    return found
 
 
 def _patches(layer: Layer, inputs: torch.Tensor) -> torch.Tensor:

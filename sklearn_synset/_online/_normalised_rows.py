@@ -5,9 +5,7 @@ from typing import Any
 import torch
 
 
-def moments_of_rows(
-    values: torch.Tensor, share: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
+def moments_of_rows(values: torch.Tensor, share: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     r"""Return the weighted mean and variance of each channel.
 
     Parameters
@@ -40,7 +38,7 @@ def normalised_by_rows(
     Parameters
     ----------
     values, share
-        As of `moments_of_rows`; nothing is differentiated by `share`.
+        As of `moments_of_rows`, with shares that sum to 1.
 
     weight, bias : Tensor of shape (c,)
         Scale w and shift b.
@@ -95,9 +93,13 @@ class _NormalisedByRows(torch.autograd.Function):
         by_bias = by_normalised.sum((0, 2))
         by_weight = (by_normalised * standard).sum((0, 2))
         scale, each = weight / root, (share / values.shape[2])[:, None]
-        # Of the mean, and of the root: v + eps has the derivative 2 s (x - m) / p.
-        constant = each * (by_mean - scale * by_bias)
-        slope = each * (by_root - scale * by_weight)
+        by_mean, by_root = by_mean - scale * by_bias, by_root - scale * by_weight
+        # The root's derivatives are s (x - m) / (p root) by a value, and half the mean of
+        # (x - m)^2 / root by a share.
+        constant, slope = each * by_mean, each * by_root
         by_values = torch.addcmul(constant[..., None], standard, slope[..., None])
         by_values = torch.addcmul(by_values, by_normalised, scale[:, None])
-        return by_values, None, by_weight, by_bias, None
+        by_share = None
+        if ctx.needs_input_grad[1]:
+            by_share = values.mean(2) @ by_mean + standard.square().mean(2) @ (by_root * root / 2)
+        return by_values, by_share, by_weight, by_bias, None

@@ -161,21 +161,22 @@ class Linearisation:
         outputs, uses = self._trace(theta, X, row_weight)
         statistics = self._statistics_of(theta, X, row_weight, uses, ROWS_OF_STATISTICS)
         n_rows, width = outputs.shape
-        matrix = outputs.new_zeros(n_rows, width, len(self.places_in_matrix))
+        matrix = outputs.new_empty(n_rows, width, len(self.places_in_matrix))
         by_share = outputs.new_zeros(n_rows, width, n_rows)
         free = [name for name in self.layers if name not in self._in_matrix]
         free_slopes: dict[str, list[torch.Tensor]] = {name: [] for name in free}
-        for part in torch.arange(width, device=theta.device).split(_OUTPUTS_AT_ONCE):
+        for first in range(0, width, _OUTPUTS_AT_ONCE):
+            part = slice(first, first + _OUTPUTS_AT_ONCE)
             each = torch.eye(width).to(outputs)[part, None].expand(-1, n_rows, -1)
             slopes = _slopes(outputs, each, uses)
-            start = 0
+            end = 0
             for name in self._in_matrix:
-                own = self._jacobian(name, uses[name], slopes[name][0])
-                matrix[:, part, start : start + own.shape[2]] = own.transpose(0, 1)
-                start += own.shape[2]
+                for own in self._jacobians(name, uses[name], slopes[name][0]):
+                    start, end = end, end + own.shape[2]
+                    matrix[:, part, start:end] = own.transpose(0, 1)
             for name, (by_weights, by_own) in statistics.items():
-                by_moments = torch.cat(slopes[name][1:], dim=2).transpose(0, 1)
-                matrix[:, part] += by_moments @ by_weights
+                by_moments = torch.cat(slopes[name][1:], dim=2).transpose(0, 1).contiguous()
+                matrix[:, part, : by_weights.shape[1]] += by_moments @ by_weights
                 by_share[:, part] += by_moments @ by_own
             for name in free:
                 free_slopes[name].append(slopes[name][0].transpose(0, 1))
@@ -219,7 +220,7 @@ class Linearisation:
         found, moved = {}, delta[:, self.places_in_matrix]
         for name, (by_weights, by_own) in statistics.items():
             now = cast(torch.Tensor, uses[name].found).detach()
-            now = now + moved @ by_weights.T + share @ by_own.T
+            now = now + moved[:, : by_weights.shape[1]] @ by_weights.T + share @ by_own.T
             mean, variance = now.chunk(2, dim=1)
             found[name] = Moments(mean, variance.clamp(min=0))
         return found
@@ -261,40 +262,39 @@ class Linearisation:
         self._uses[name] = _Use(inputs, zero, tuple(own), torch.cat(found), by_share)
         return layer.normalised(given[0], Moments(*own)) + zero
 
-    def _jacobian(
+    def _jacobians(
         self, name: str, use: _Use, slope: torch.Tensor, *, is_summed: bool = False
-    ) -> torch.Tensor:
-        """Return derivatives (B, b, E) by a layer's weights, or sums (B, E) of them."""
+    ) -> list[torch.Tensor]:
+        """Return derivatives (B, b, e) by parts of a layer's weights, or sums (B, e) of them."""
         parts = tuple(self._places[name])
         return layer_jacobian(self.layers[name], use.inputs, slope, parts, is_summed=is_summed)
 
     def _statistics(
         self, some: dict[str, _Use], uses: dict[str, _Use]
     ) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-        """Return Jacobians (2c, E) and (2c, b) of each normalisation's mean and variance.
+        """Return Jacobians (2c, e) and (2c, b) of each normalisation's mean and variance.
 
-        What they owe to weights is told from some of the rows.
+        They are in the weights of earlier layers, the first e of the matrix, and in shares. What
+        they owe to weights is told from some of the rows.
         """
         found: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
         for i, name in enumerate(self._in_matrix):
             moments, by_share = some[name].found, uses[name].by_share
             if moments is None or by_share is None:
                 continue
-            by_weights = moments.new_zeros(len(moments), len(self.places_in_matrix))
+            by_weights = moments.new_empty(len(moments), 0)
             if moments.requires_grad:
                 before = {each: some[each] for each in self._in_matrix[:i]}
                 slopes = _slopes(moments, torch.eye(len(moments)).to(moments), before)
-                own = torch.cat(
-                    [
-                        self._jacobian(each, use, slopes[each][0], is_summed=True)
-                        for each, use in before.items()
-                    ],
-                    dim=1,
-                )
-                by_weights[:, : own.shape[1]] = own
+                parts = [
+                    part
+                    for each, use in before.items()
+                    for part in self._jacobians(each, use, slopes[each][0], is_summed=True)
+                ]
+                by_weights = torch.cat([by_weights, *parts], dim=1)
                 for each, (earlier_by_weights, earlier_by_share) in found.items():
                     by_moments = torch.cat(slopes[each][1:], dim=2).sum(1)
-                    by_weights += by_moments @ earlier_by_weights
+                    by_weights[:, : earlier_by_weights.shape[1]] += by_moments @ earlier_by_weights
                     by_share = by_share + by_moments @ earlier_by_share
             found[name] = by_weights, by_share
         return found
