@@ -42,7 +42,8 @@ def representatives(
         own = torch.cat([synset.X[candidates].flatten(1), scale * synset.y[candidates]], dim=1)
         size = at_once(rows)
         for features, some in zip(rows.split(size), members.split(size), strict=True):
-            nearest[some] = candidates[_nearest(features, scale * targets[some], own)]
+            found = _nearest(features, scale * targets[some], own, by_products=True)
+            nearest[some] = candidates[found]
     return nearest
 
 
@@ -81,10 +82,20 @@ def nearest_in_group(
     return nearest
 
 
-def _nearest(features: torch.Tensor, targets: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
-    """Return which of some rows (m, d + C) is next to each of others, (b, d...) and (b, C)."""
+def _nearest(
+    features: torch.Tensor, targets: torch.Tensor, own: torch.Tensor, *, by_products: bool = False
+) -> torch.Tensor:
+    """Return which of some rows (m, d + C) is next to each of others, (b, d...) and (b, C).
+
+    By products it takes a quarter of the time where rows are many, but of rows that are equally
+    near any may be found. In double precision, so that a copy of a row is its nearest.
+    """
     rows = torch.cat([features.flatten(1), targets], dim=1)
-    return torch.cdist(rows, own, compute_mode=_EXACT).argmin(1)
+    if not by_products or rows.device.type == "mps":
+        return torch.cdist(rows, own, compute_mode=_EXACT).argmin(1)
+    middle = own.mean(0)
+    rows, own = (rows - middle).double(), (own - middle).double()
+    return torch.addmm(own.square().sum(1), rows, own.T, alpha=-2).argmin(1)
 
 
 def in_two_groups(

@@ -43,11 +43,11 @@ def test_rows_are_normalised_by_their_weighted_moments(problem):
 
 def test_equal_shares_give_what_torch_does_in_training(problem):
     values, _, weight, bias = problem
-    share = torch.full((7,), 1 / 7).double()
-    expected = torch.nn.functional.batch_norm(
-        values, None, None, weight, bias, training=True, eps=EPS
-    )
-    torch.testing.assert_close(normalised_by_rows(values, share, weight, bias, EPS), expected)
+    share = torch.full((7,), 1 / 7, dtype=torch.float64)
+    norm = torch.nn.functional.batch_norm
+    expected = norm(values, None, None, weight, bias, training=True, eps=EPS)
+    found = normalised_by_rows(values, share, weight, bias, EPS)
+    torch.testing.assert_close(found, expected)
 
 
 def test_derivatives_of_first_and_second_order_are_those_of_differences(problem):
