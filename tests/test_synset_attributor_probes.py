@@ -95,6 +95,34 @@ def test_what_is_reported_was_not_chosen_by(iris, module, monkeypatch):
     assert set(attributor.groups_[choosing.groups]).isdisjoint(attributor.fidelity_.groups)
 
 
+@pytest.mark.parametrize(
+    ("settings", "n_choosing"),
+    [
+        ({"max_iter": 4}, 3),
+        ({"max_iter": 0}, 0),
+        ({"max_iter": 0, "warm_start": True}, 3),
+        ({"max_iter": 0, "probe": "restart"}, 3),  # these tell the size of effects, too
+    ],
+    ids=str,
+)
+def test_probes_to_choose_by_are_made_where_there_is_a_choice(iris, module, settings, n_choosing):
+    base = SynsetAttributor(module, **FAST | {"n_probes": 12, "probe": "rewind"}).fit(*iris)
+    attributor = clone(base).set_params(**settings).fit(*iris)
+    assert len(attributor._former.probes) == n_choosing
+    np.testing.assert_array_equal(attributor.fidelity_.groups, base.fidelity_.groups)
+    if attributor.probe == "rewind":
+        np.testing.assert_allclose(thetas(attributor), thetas(base), rtol=0, atol=1e-10)
+
+
+def test_without_probes_to_choose_by_a_further_fit_keeps_the_distilled_rows(iris, module):
+    settings = FAST | {"n_probes": 12, "probe": "rewind", "max_iter": 0}
+    attributor = SynsetAttributor(module, **settings).fit(*iris)
+    attributor.set_params(warm_start=True, max_iter=3).fit(*iris)
+    assert attributor.n_iter_ == 3 and len(attributor._former.probes) == 0
+    last = attributor._former.distilled.candidates[-1]
+    np.testing.assert_array_equal(attributor.X_synset_, last.X.numpy())
+
+
 def test_retrained_probes_are_real_retrainings(iris):
     X, y = iris
     attributor = SynsetAttributor(net(), probe="retrain", n_probes=4, **FAST).fit(X, y)

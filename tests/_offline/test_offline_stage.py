@@ -3,9 +3,10 @@
 import pytest
 import torch
 
+from sklearn_synset._offline import _distillation
 from sklearn_synset._offline import _offline_stage as module
 from sklearn_synset._offline._anchors import TrainingRows
-from sklearn_synset._offline._offline_stage import Distillation, run_offline_stage
+from sklearn_synset._offline._offline_stage import Distillation, run_offline_stage, will_distil
 from sklearn_synset._offline._probes import Probes
 from sklearn_synset._online._leave_out import LeaveOut
 from sklearn_synset._online._objective import margin
@@ -45,6 +46,17 @@ def test_few_groups_have_more_rows_each(monkeypatch, most, of_few, expected):
     monkeypatch.setattr(module, "_LARGEST_OF_FEW", of_few)
     monkeypatch.setattr(module, "_MOST_AUTO_ROWS", most)
     assert distilled(0).synset.group.bincount().tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("size", "max_iter", "expected"),
+    [("auto", 0, False), ("auto", 1, True), (9, "auto", True), (42, "auto", False)],
+)
+def test_whether_rows_will_be_moved_is_known_beforehand(monkeypatch, size, max_iter, expected):
+    monkeypatch.setattr(_distillation, "_FULL_STEPS_ROWS", 10)  # 40 rows are too many
+    rows = TrainingRows(torch.zeros(96, 2), torch.zeros(96, 3), [torch.arange(48)] * 2, 100)
+    how = Distillation(size, "centroid", "squared_error", max_iter, 0.05, 0.0, 0)
+    assert will_distil(rows, how) is expected
 
 
 def test_a_distillation_goes_on_from_the_former_one_or_starts_anew():
