@@ -167,7 +167,8 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         for which 24 take more than about half a minute of one core. From eight on, a quarter of
         them chooses between the starting and the distilled rows; the others tell the fidelity, and
         choose nothing. From four on, all of them tell the size of effects, if trained from scratch.
-        Rewound ones to choose by are not made where nothing is distilled, but for a `warm_start`.
+        Rewound ones to choose by are not made where nothing is distilled, but for a `warm_start`;
+        a fit that goes on without any keeps the distilled rows.
 
     probe : {"auto", "restart", "rewind", "retrain"}, default="auto"
         How these groups are left out. "restart": networks of the same architecture are trained
