@@ -253,7 +253,7 @@ def _cluster(
     some = read(fitted)
     # Of single precision, scikit-learn converts the rows again for each centre that it draws.
     centres, _ = kmeans_plusplus(some.astype(np.float64), n_clusters, random_state=seed)
-    kmeans = KMeans(n_clusters, init=centres.astype(some.dtype), n_init=1)
+    kmeans = KMeans(n_clusters, init=centres.astype(some.dtype), n_init=1, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         labels = kmeans.fit_predict(some)
