@@ -66,7 +66,7 @@ def test_convolutions_cost_more_than_their_operations():
 def test_outputs_of_networks_at_once_keep_to_a_bound(monkeypatch):
     X = torch.zeros(100, 1, 4, 4, dtype=torch.float64)
     model = functional(small_conv(), X.numpy(), torch.arange(100).numpy() % 3, range(3))
-    assert networks_at_once(model, X) == 5_000_000 // (100 * 27)
+    assert networks_at_once(model, X) == 2_000_000 // (100 * 27)
     monkeypatch.setattr(_operation_count, "widest_output", lambda model, X: 2**22)
     assert networks_at_once(model, X) == 1
     plain, X, _ = classification_model(6, module=mlp(n_hidden=5))
