@@ -916,24 +916,25 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         is_auto = self.n_probes == "auto"
         n_probes = _AUTO_PROBES if is_auto else self.n_probes
         kept = draw_probes(len(rows.rows_by_group), n_probes, generator)
-        if self.probe != "retrain":
+        probes, is_choice = None, True
+        if self.probe == "retrain":
+            kept_rows = [mask.bool().numpy()[codes] for mask in kept]
+            pairs = self._wrap(X, target, classes, seeds, kept_rows, "Probing")
+            probes = probes_of_networks(kept, models, [model for _, model in pairs])
+        else:
             default = SynsetAttributor(
                 batch_size=self.batch_size, n_jobs=self.n_jobs, verbose=self.verbose
             )
             leave_out = default._leave_out(draw_seed(check_random_state(seeds[0])))
             how = models, rows, leave_out, kept, generator
-            probes = None if self.probe == "rewind" else restarted_probes(*how)
+            if self.probe != "rewind":
+                probes = restarted_probes(*how)
             if probes is None and self.probe == "restart" and len(kept):
                 raise ValueError(_NO_RESTART)
-            if probes is not None:
-                return probes.split(n_to_choose_by(len(probes)))
-            is_choice = self.warm_start or will_distil(rows, self._distillation())
-            probes = rewound_probes(*how, may_halve=is_auto, is_choice=is_choice)
-            return probes.split(n_to_choose_by(len(probes)) if is_choice else 0)
-        kept_rows = [mask.bool().numpy()[codes] for mask in kept]
-        pairs = self._wrap(X, target, classes, seeds, kept_rows, "Probing")
-        probes = probes_of_networks(kept, models, [model for _, model in pairs])
-        return probes.split(n_to_choose_by(len(probes)))
+            if probes is None:
+                is_choice = self.warm_start or will_distil(rows, self._distillation())
+                probes = rewound_probes(*how, may_halve=is_auto, is_choice=is_choice)
+        return probes.split(n_to_choose_by(len(probes)) if is_choice else 0)
 
     def _training_rows(self, model, X, target, codes):
         """Return the training rows as tensors, on the network's device."""

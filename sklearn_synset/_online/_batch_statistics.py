@@ -68,7 +68,7 @@ class _OfTheBatch(_BatchNorm):
     def moments(self, inputs: torch.Tensor) -> Moments:
         """Return the moments of the channels of rows (n, c, ...)."""
         values = inputs.reshape(*inputs.shape[:2], -1)
-        return Moments(*moments_of_rows(values, self._share(values))[:2])
+        return Moments(*moments_of_rows(values, self._share(values)))
 
     def _share(self, values: torch.Tensor) -> torch.Tensor:
         """Return each row's share (n,) of the weight of all rows."""

@@ -88,7 +88,8 @@ def _nearest(
     """Return which of some rows (m, d + C) is next to each of others, (b, d...) and (b, C).
 
     By products it takes a quarter of the time where rows are many, but of rows that are equally
-    near any may be found. In double precision, so that a copy of a row is its nearest.
+    near any may be found. In double precision, which MPS has not, so that a copy of a row is its
+    nearest.
     """
     rows = torch.cat([features.flatten(1), targets], dim=1)
     if not by_products or rows.device.type == "mps":
