@@ -66,22 +66,53 @@ def row_loss(model: FunctionalModel, outputs: torch.Tensor, targets: torch.Tenso
     model : FunctionalModel
         Says which loss, and its scale.
 
-    outputs : Tensor of shape (..., C)
+    outputs : Tensor of shape (..., n, C)
         Logits or predictions.
 
-    targets : Tensor of shape (..., C)
+    targets : Tensor of shape (..., n, C)
         Class probabilities or values.
 
     Returns
     -------
-    loss : Tensor of shape (...)
+    loss : Tensor of shape (..., n)
         :math:`-\sum_c y_c \log \mathrm{softmax}(f)_c` in nats, or
         :math:`\frac{\gamma}{2} \lVert f - y \rVert^2` with :math:`\gamma` the model's
         `loss_scale`.
     """
     if model.loss == "cross_entropy":
-        return -(targets * outputs.log_softmax(-1)).sum(-1)
+        # Rows last: torch is slow along a last dimension that is short.
+        return -(targets.mT * outputs.mT.log_softmax(-2)).sum(-2)
     return 0.5 * model.loss_scale * (outputs - targets).square().sum(-1)
+
+
+def data_loss(
+    model: FunctionalModel, synset: Synset, theta: torch.Tensor, kept: torch.Tensor
+) -> torch.Tensor:
+    r"""Return the mean loss of the training rows that the synset rows of some groups stand for.
+
+    Parameters
+    ----------
+    model : FunctionalModel
+        The network.
+
+    synset : Synset
+        Rows.
+
+    theta : Tensor of shape (D,)
+        Weights.
+
+    kept : Tensor of shape (K,)
+        1 for a group that is kept, 0 for one that is left out.
+
+    Returns
+    -------
+    loss : Tensor of shape ()
+        :math:`\frac{1}{n_R} \sum_{k \in R} \sum_{j \in S_k} w_j \ell(f_\theta(x_j), y_j)` with
+        :math:`n_R` the number of training rows in the kept groups R.
+    """
+    weight = synset.weight * kept[synset.group]
+    losses = row_loss(model, model(theta, synset.X, weight), synset.y)
+    return (weight * losses).sum() / (synset.group_size * kept).sum()
 
 
 def one_hot_targets(model: FunctionalModel, y: torch.Tensor) -> torch.Tensor:

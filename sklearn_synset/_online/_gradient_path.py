@@ -66,7 +66,7 @@ def row_gradients(
     """Return the gradient (n, D) of every row's loss at some weights (D,)."""
 
     def loss(point, x, target):
-        return row_loss(model, model(point, x[None])[0], target)
+        return row_loss(model, model(point, x[None]), target[None])[0]
 
     return vmap(grad(loss), (None, 0, 0))(theta, X, targets)
 

@@ -1,12 +1,15 @@
 """Inputs of a network's first linear layer, narrowed to their leading components."""
 
+from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
 from torch import nn
+from torch.nn.utils import skip_init
 
 from sklearn_synset._functional_model import FunctionalModel
+from sklearn_synset._layer_calls import layer_calls
 from sklearn_synset._synset import Synset
 
 _KEPT = 0.99  # of the inputs' second moments
@@ -61,6 +64,47 @@ class InputSubspace:
             theta=torch.cat([weight.flatten() for weight in weights.values()]),
             shapes=tuple(tuple(weight.shape) for weight in weights.values()),
         )
+
+    def projected(
+        self, narrowed: FunctionalModel, synset: Synset
+    ) -> tuple[FunctionalModel, Synset]:
+        r"""Return the narrowed network from its first layer on, and the rows :math:`V^\top x`.
+
+        Parameters
+        ----------
+        narrowed : FunctionalModel
+            What `narrow` returned.
+
+        synset : Synset
+            Rows of the whole network.
+
+        Returns
+        -------
+        network, projected : FunctionalModel and Synset
+            The same losses with less work. Where the layer is not one of a chain of layers, what
+            was given: then each call of the network projects its rows.
+        """
+        module = narrowed.module
+        parts = dict(module._modules) if type(module) is nn.Sequential else {}
+        if self.layer not in parts or module._forward_pre_hooks or module._forward_hooks:
+            return narrowed, synset
+        X = torch.cat([self._project(narrowed, rows) for rows in synset.X.split(_N_ROWS)])
+        own, entry = parts[self.layer], skip_init(nn.Linear, *self.basis.shape[1:], self.width)
+        entry.weight, entry.bias = own.weight, own.bias
+        parts[self.layer] = entry
+        from_layer_on = list(parts)[list(parts).index(self.layer) :]
+        chain = nn.Sequential(OrderedDict((name, parts[name]) for name in from_layer_on))
+        return replace(narrowed, module=chain, input_shape=None), replace(synset, X=X)
+
+    def _project(self, narrowed: FunctionalModel, X: torch.Tensor) -> torch.Tensor:
+        """Return what the layer's weights multiply, (n, r)."""
+        with torch.no_grad():
+            (call,) = layer_calls(narrowed, X, [self.layer])
+        return call.given[0] @ self.basis
+
+    def n_components(self, share: float) -> int:
+        """Return how many of the first components have a share of their second moments."""
+        return _n_components(self.moments, share)
 
     def lift(self, displacement: torch.Tensor) -> torch.Tensor:
         r"""Return displacements (R, D) of the whole network: :math:`\Delta W = \Delta A V^\top`.
@@ -155,9 +199,14 @@ def _leading_components(inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tenso
     is_tall = len(X) >= X.shape[1]
     moments, vectors = torch.linalg.eigh((X.T @ X if is_tall else X @ X.T) / len(X))
     moments, vectors = moments.flip(0).clamp_min(0), vectors.flip(1)
-    rank = min(int((moments.cumsum(0) < _KEPT * moments.sum()).sum()) + 1, len(moments))
+    rank = _n_components(moments, _KEPT)
     moments, vectors = moments[:rank], vectors[:, :rank]
     if not is_tall:
         least = torch.finfo(X.dtype).tiny  # all inputs may be 0
         vectors = X.T @ vectors / (moments * len(X)).clamp_min(least).sqrt()
     return vectors.contiguous().to(inputs), moments.to(inputs)
+
+
+def _n_components(moments: torch.Tensor, share: float) -> int:
+    """Return how many of the first components have a share of all second moments (r,)."""
+    return min(int((moments.cumsum(0) < share * moments.sum()).sum()) + 1, len(moments))

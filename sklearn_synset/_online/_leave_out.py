@@ -158,9 +158,12 @@ class LeaveOut:
         retraining = _suited(retraining, synset, kept)
         scaled = retraining.preconditioner
         live, solved = _retrained(model, synset, retraining)
+        rows = synset
+        if scaled is not None:
+            solved, rows = scaled.projected(solved, synset)
 
         def solve_part(part: torch.Tensor) -> torch.Tensor:
-            displacement = self._solve(solved, synset, part, retraining)
+            displacement = self._solve(solved, rows, part, retraining)
             if scaled is not None:
                 displacement = scaled.lift(displacement)
             if live is not None:

@@ -7,16 +7,19 @@ import torch
 
 from sklearn_synset._synset import Synset
 
-_ROWS = 250
+_ROWS = 200  # at least, where there are several
 
 
 def n_minibatches(synset: Synset, size: int | None = None) -> int:
-    """Return how many minibatches a pass over a synset takes; 1 up to some 375 rows."""
-    return max(1, round(len(synset.weight) / (size or _ROWS)))
+    """Return how many minibatches a pass over a synset takes; 1 for less than 400 rows."""
+    return max(1, len(synset.weight) // (size or _ROWS))
 
 
 def minibatches(synset: Synset, seed: int, size: int | None = None) -> Iterator[Synset]:
     r"""Deal a synset's rows out at random, pass after pass, without end.
+
+    Each group's rows are spread over a pass at even distances from a random start, so that no
+    minibatch has many of some groups and none of others.
 
     Parameters
     ----------
@@ -27,12 +30,12 @@ def minibatches(synset: Synset, seed: int, size: int | None = None) -> Iterator[
         Of the order of the rows.
 
     size : int, default=None
-        Rows of a minibatch; 250 if None.
+        Fewest rows of a minibatch; 200 if None.
 
     Yields
     ------
     minibatch : Synset
-        About as many rows, whose weights are scaled by one factor so that their sum is that of all
+        Some rows, whose weights are scaled by one factor so that their sum is that of all
         rows; the synset itself if that makes one minibatch.
 
     Examples
@@ -44,15 +47,27 @@ def minibatches(synset: Synset, seed: int, size: int | None = None) -> Iterator[
     >>> synset = Synset(zeros, zeros, torch.ones(1000), torch.zeros(1000, dtype=torch.long), size)
     >>> minibatch = next(minibatches(synset, seed=0))
     >>> len(minibatch.weight), float(minibatch.weight.sum())
-    (250, 1000.0)
+    (200, 1000.0)
     """
     generator = torch.Generator().manual_seed(seed)
-    n_rows, n_parts = len(synset.weight), n_minibatches(synset, size)
+    group, n_parts = synset.group.cpu(), n_minibatches(synset, size)
     while n_parts == 1:
         yield synset
     while True:
-        for rows in torch.randperm(n_rows, generator=generator).chunk(n_parts):
+        for rows in _spread_out(group, generator).chunk(n_parts):
             yield _some_rows(synset, rows.to(synset.group.device))
+
+
+def _spread_out(group: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Return an order of the rows (n,), random but with the rows of each group evenly spread."""
+    order = torch.randperm(len(group), generator=generator)
+    shuffled = group[order]
+    count = shuffled.bincount()
+    start = torch.rand(len(count), generator=generator, dtype=torch.float64)
+    by_group = shuffled.argsort(stable=True)
+    rank = torch.arange(len(group)) - (count.cumsum(0) - count).repeat_interleave(count)
+    position = (rank + start.repeat_interleave(count)) / count.repeat_interleave(count)
+    return order[by_group[position.argsort(stable=True)]]
 
 
 def _some_rows(synset: Synset, rows: torch.Tensor) -> Synset:

@@ -15,7 +15,7 @@ from sklearn_synset._synset import Synset
 
 Loss = Callable[[FunctionalModel, torch.Tensor], torch.Tensor]
 
-_FLATTENING = 16.0
+_FLATTENING = 32.0
 _N_ITERATIONS = 8  # of the power iteration: what a factor is need not be known to a per cent
 
 
@@ -38,6 +38,17 @@ class Preconditioner:
     def narrow(self, model: FunctionalModel) -> FunctionalModel:
         """Return the network whose steps are scaled, of D' weights."""
         return model if self.subspace is None else self.subspace.narrow(model)
+
+    def projected(
+        self, narrowed: FunctionalModel, synset: Synset
+    ) -> tuple[FunctionalModel, Synset]:
+        """Return what `narrow` did, and a synset, with rows that are projected once if they can be.
+
+        See `InputSubspace.projected`.
+        """
+        if self.subspace is None:
+            return narrowed, synset
+        return self.subspace.projected(narrowed, synset)
 
     def lift(self, displacement: torch.Tensor) -> torch.Tensor:
         """Return displacements (R, D) of the whole network for those (R, D') of `narrow`."""
@@ -78,7 +89,7 @@ def preconditioner(
     -------
     preconditioner : Preconditioner
         Each layer's steps are shorter by the factor that brings its largest curvature, between the
-        rewound weights and the trained ones, down to a sixteenth of that of all weights, if it is
+        rewound weights and the trained ones, down to 1/32 of that of all weights, if it is
         above. In a first layer in a subspace of its inputs, each component :math:`v_i` has a
         factor of its own: there the curvature is the layer's times
         :math:`\mathrm{E}(v_i^\top x)^2 / \mathrm{E}(v_1^\top x)^2`, as in a Kronecker-factored

@@ -10,6 +10,7 @@ import torch
 from torch.func import grad, vmap
 
 from sklearn_synset._functional_model import FunctionalModel
+from sklearn_synset._online._first_layer import first_layer
 from sklearn_synset._online._linearised_gradient import linearised_gradient
 from sklearn_synset._online._minibatches import minibatches, n_minibatches
 from sklearn_synset._online._output_jacobian import Linearisation
@@ -17,7 +18,7 @@ from sklearn_synset._online._path_remainder import PathRemainder
 from sklearn_synset._online._preconditioner import Preconditioner
 from sklearn_synset._online._rewinding import rewound
 from sklearn_synset._operation_count import networks_at_once
-from sklearn_synset._synset import Synset, row_loss
+from sklearn_synset._synset import Synset, data_loss
 
 MOMENTUM = 0.9
 _REMAINDER_STEP = 0.5  # together they stay below the limit
@@ -136,15 +137,6 @@ def mean_loss(
     return data_loss(model, synset, theta, kept) + 0.5 * penalty
 
 
-def data_loss(
-    model: FunctionalModel, synset: Synset, theta: torch.Tensor, kept: torch.Tensor
-) -> torch.Tensor:
-    """Return the first term of `mean_loss`."""
-    weight = synset.weight * kept[synset.group]
-    losses = row_loss(model, model(theta, synset.X, weight), synset.y)
-    return (weight * losses).sum() / (synset.group_size * kept).sum()
-
-
 def removal_path(
     model: FunctionalModel, synset: Synset, kept: torch.Tensor, retraining: Retraining
 ) -> Iterator[torch.Tensor]:
@@ -160,8 +152,8 @@ def removal_path(
 
     kept : Tensor of shape (R, K)
         For each of R networks, 1 for the groups that it is trained on. If there is a remainder,
-        or the network is linearised, the first has all groups: the others' gradients are
-        corrected, or told, around its path.
+        the network is linearised, or it has a `FirstLayer`, the first has all groups: the others'
+        gradients are corrected, or told, around its path.
 
     retraining : Retraining
         From where, how long and how fast.
@@ -173,11 +165,15 @@ def removal_path(
     """
     decay, pull = model.weight_decay, retraining.damping
     at_once = networks_at_once(model, next(minibatches(synset, retraining.seed)).X)
+    scaled = retraining.preconditioner
+    layer = None if scaled is None else first_layer(model, scaled.subspace)
     linearisation = None
     if retraining.linearised and len(kept) > 1:
         linearisation = Linearisation(model, list(retraining.linearised))
 
     def gradient_of_data(rows, points):
+        if layer is not None:
+            return layer.gradients(rows, points, kept)
         own = vmap(grad(partial(data_loss, model, rows)), chunk_size=at_once)
         if linearisation is None:
             return own(points, kept)
@@ -189,18 +185,20 @@ def removal_path(
         return downhill.add_(points - model.theta, alpha=pull) if pull else downhill
 
     theta = rewound(model, retraining.rewind).expand(len(kept), -1).clone()
-    velocity = torch.zeros_like(theta)
+    velocity, ahead = torch.zeros_like(theta), torch.empty_like(theta)
     remainder = None
     if retraining.remainder is not None:
         remainder = retraining.remainder.of_networks(kept, synset.group_size)
     for step, rows in enumerate(islice(minibatches(synset, retraining.seed), retraining.n_steps)):
-        ahead = torch.add(theta, velocity, alpha=MOMENTUM)
+        torch.add(theta, velocity, alpha=MOMENTUM, out=ahead)
         downhill = gradient(rows, ahead)
         if remainder is not None:
             downhill.add_(remainder.at(step, ahead - ahead[:1]))
-        if retraining.preconditioner is not None:
-            downhill.mul_(retraining.preconditioner.scale)
-        velocity.mul_(MOMENTUM).sub_(downhill, alpha=retraining.step_size)
+        velocity.mul_(MOMENTUM)
+        if scaled is None:
+            velocity.sub_(downhill, alpha=retraining.step_size)
+        else:
+            velocity.addcmul_(downhill, scaled.scale, value=-retraining.step_size)
         theta = theta + velocity
         yield theta
 
@@ -236,10 +234,10 @@ def displacements(
     everything = torch.ones_like(kept[:1])
     n_last, n_steps = min(n_minibatches(synset), retraining.n_steps), retraining.n_steps
     n_fitted = n_steps if retraining.n_fitted is None else retraining.n_fitted
-    end, fitted, total = torch.zeros((3, len(kept), model.n_parameters)).to(model.theta)
+    end, fitted, total, now = torch.zeros((4, len(kept), model.n_parameters)).to(model.theta)
     path = removal_path(model, synset, torch.cat([everything, kept]), retraining)
     for step, theta in enumerate(path, 1):
-        now = theta[1:] - theta[:1]
+        torch.sub(theta[1:], theta[:1], out=now)
         total += now
         if n_fitted - n_last < step <= n_fitted:
             fitted.add_(now, alpha=1 / n_last)

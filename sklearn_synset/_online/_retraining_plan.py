@@ -10,9 +10,9 @@ from sklearn_synset._functional_model import FunctionalModel
 from sklearn_synset._online._curvature import N_ITERATIONS, largest_curvature_at
 from sklearn_synset._online._minibatches import minibatches, n_minibatches
 from sklearn_synset._online._preconditioner import preconditioner
-from sklearn_synset._online._removal import Retraining, data_loss, mean_loss, removal_path
+from sklearn_synset._online._removal import Retraining, mean_loss, removal_path
 from sklearn_synset._online._rewinding import on_the_way, rewound
-from sklearn_synset._synset import Synset
+from sklearn_synset._synset import Synset, data_loss
 
 # Nesterov descent with this momentum is stable up to 1.36 over the largest curvature.
 _STEP_OVER_CURVATURE = 0.7

@@ -1,4 +1,5 @@
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -83,6 +84,64 @@ def test_a_narrowed_network_moves_as_the_whole_does(build, shape, layer, start):
         )
     # Lengths stay the same, and with them what weight decay and damping ask for.
     torch.testing.assert_close(whole.norm(dim=1), step.norm(dim=1))
+
+
+@pytest.mark.parametrize(
+    ("build", "shape", "is_chain"),
+    [
+        (None, (D,), True),
+        (
+            lambda: nn.Sequential(
+                nn.Flatten(),
+                nn.Linear(D, 5, bias=False),
+                activation := nn.Tanh(),
+                nn.Linear(5, 4),
+                activation,
+                nn.Linear(4, 3),
+            ),
+            (4, 5),
+            True,
+        ),
+        (Reads, (D,), False),
+        (lambda: nn.Sequential(nn.Sequential(*layers())), (D,), False),
+    ],
+)
+def test_rows_of_a_chain_of_layers_are_projected_once(build, shape, is_chain):
+    model, synset = problem(build, rows(shape=shape))
+    found = input_subspace(model, synset, seed=0)
+    narrowed = found.narrow(model)
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    network, projected = found.projected(narrowed, synset)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert (projected.X.shape == (N, RANK)) is is_chain
+    assert (network is narrowed) == (projected is synset) == (not is_chain)
+    generator = torch.Generator().manual_seed(1)
+    theta = torch.randn(narrowed.n_parameters, generator=generator, dtype=torch.float64)
+    torch.testing.assert_close(network(theta, projected.X), narrowed(theta, synset.X))
+    torch.testing.assert_close(projected.y, synset.y)
+
+
+def test_a_network_that_is_watched_from_outside_is_left_whole():
+    model, synset = problem()
+    model.module.register_forward_hook(lambda module, given, output: 2 * output)
+    found = input_subspace(model, synset, seed=0)
+    narrowed = found.narrow(model)
+    assert found.projected(narrowed, synset) == (narrowed, synset)
+
+
+def test_flat_rows_of_images_are_projected_in_their_shape():
+    images = rows(shape=(4, 5))
+    model, _ = problem(
+        lambda: nn.Sequential(nn.Flatten(), nn.Linear(D, 5), nn.Linear(5, 3)), images
+    )
+    _, synset = problem()
+    shaped = replace(model, input_shape=(4, 5))
+    found = input_subspace(shaped, synset, seed=0)
+    narrowed = found.narrow(shaped)
+    network, projected = found.projected(narrowed, synset)
+    theta = narrowed.theta
+    torch.testing.assert_close(network(theta, projected.X), narrowed(theta, synset.X))
 
 
 def test_weights_in_front_of_the_layer_keep_their_place():

@@ -17,8 +17,7 @@ from sklearn_synset._online._linearised_gradient import (
     moments_near,
 )
 from sklearn_synset._online._output_jacobian import Linearisation
-from sklearn_synset._online._removal import data_loss
-from sklearn_synset._synset import Synset
+from sklearn_synset._synset import Synset, data_loss
 from tests.problems import functional, seeded
 
 N, K = 480, 80

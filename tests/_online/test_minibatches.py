@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import islice
 
 import pytest
@@ -19,8 +20,8 @@ def synset_of(n_rows, n_groups=4):
     return Synset(rows, rows, rows[:, 0] + 1, group, group.bincount().double())
 
 
-@pytest.mark.parametrize(("n_rows", "expected"), [(1, 1), (374, 1), (376, 2), (1000, 4)])
-def test_minibatches_have_about_250_rows(n_rows, expected):
+@pytest.mark.parametrize(("n_rows", "expected"), [(1, 1), (399, 1), (400, 2), (1000, 5)])
+def test_minibatches_have_200_rows_or_some_more(n_rows, expected):
     assert n_minibatches(synset_of(n_rows)) == expected
 
 
@@ -31,11 +32,24 @@ def test_a_small_synset_is_its_own_minibatch():
 
 def test_a_pass_deals_out_every_row_once_in_another_order_each_time():
     synset = synset_of(1000)
-    dealt = [minibatch.X[:, 0] for minibatch in islice(minibatches(synset, 0), 8)]
-    first, second = torch.cat(dealt[:4]), torch.cat(dealt[4:])
+    dealt = [minibatch.X[:, 0] for minibatch in islice(minibatches(synset, 0), 10)]
+    first, second = torch.cat(dealt[:5]), torch.cat(dealt[5:])
     assert not torch.equal(first, second)
     torch.testing.assert_close(first.sort().values, synset.X[:, 0])
     torch.testing.assert_close(second.sort().values, synset.X[:, 0])
+
+
+def test_every_minibatch_has_its_share_of_each_group():
+    group = torch.cat([torch.full((size,), k) for k, size in enumerate((1, 3, 296, 500))])
+    order = torch.randperm(800, generator=torch.Generator().manual_seed(0))
+    synset = replace(synset_of(800), group=group[order])
+    dealt = list(islice(minibatches(synset, 1), 20))
+    for minibatch in dealt:
+        found = minibatch.group.bincount(minlength=4)
+        assert ((found - torch.tensor([0.25, 0.75, 74, 125])).abs() < 2).all()
+    # The start is drawn anew in each pass: a group of one row is not always seen at the same time.
+    seen = [step % 4 for step, minibatch in enumerate(dealt) if (minibatch.group == 0).any()]
+    assert len(seen) == 5 and len(set(seen)) > 1
 
 
 def test_rows_keep_their_group_and_the_proportions_of_their_weights():
