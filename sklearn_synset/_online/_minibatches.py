@@ -7,12 +7,13 @@ import torch
 
 from sklearn_synset._synset import Synset
 
-_ROWS = 200  # at least, where there are several
+_ROWS = 200  # at least, of several minibatches
 
 
 def n_minibatches(synset: Synset, size: int | None = None) -> int:
-    """Return how many minibatches a pass over a synset takes; 1 for less than 400 rows."""
-    return max(1, len(synset.weight) // (size or _ROWS))
+    """Return how many minibatches of about a size a pass takes; by default 1 below 400 rows."""
+    n_rows = len(synset.weight)
+    return max(1, n_rows // _ROWS if size is None else round(n_rows / size))
 
 
 def minibatches(synset: Synset, seed: int, size: int | None = None) -> Iterator[Synset]:
@@ -30,7 +31,7 @@ def minibatches(synset: Synset, seed: int, size: int | None = None) -> Iterator[
         Of the order of the rows.
 
     size : int, default=None
-        Fewest rows of a minibatch; 200 if None.
+        Rows of a minibatch, about; 200 or some more if None.
 
     Yields
     ------
