@@ -219,7 +219,7 @@ def _averaged_descent(
     theta = average = starts
     velocity = torch.zeros_like(theta)
     gradients = vmap(grad(_batch_objective, argnums=2), (None, None, 0, 0))
-    for step, batch in enumerate(minibatches(rows, seed, size), 1):
+    for step, batch in enumerate(minibatches(rows, seed, size, is_even=False), 1):
         downhill = gradients(model, batch, theta + MOMENTUM * velocity, kept)
         velocity = MOMENTUM * velocity - step_size * downhill
         theta = theta + velocity

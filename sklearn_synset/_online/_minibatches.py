@@ -16,11 +16,10 @@ def n_minibatches(synset: Synset, size: int | None = None) -> int:
     return max(1, n_rows // _ROWS if size is None else round(n_rows / size))
 
 
-def minibatches(synset: Synset, seed: int, size: int | None = None) -> Iterator[Synset]:
+def minibatches(
+    synset: Synset, seed: int, size: int | None = None, *, is_even: bool = True
+) -> Iterator[Synset]:
     r"""Deal a synset's rows out at random, pass after pass, without end.
-
-    Each group's rows are spread over a pass at even distances from a random start, so that no
-    minibatch has many of some groups and none of others.
 
     Parameters
     ----------
@@ -32,6 +31,10 @@ def minibatches(synset: Synset, seed: int, size: int | None = None) -> Iterator[
 
     size : int, default=None
         Rows of a minibatch, about; 200 or some more if None.
+
+    is_even : bool, default=True
+        Spread each group's rows over a pass at even distances from a random start, so that no
+        minibatch has many of some groups and none of others.
 
     Yields
     ------
@@ -55,13 +58,20 @@ def minibatches(synset: Synset, seed: int, size: int | None = None) -> Iterator[
     while n_parts == 1:
         yield synset
     while True:
-        for rows in _spread_out(group, generator).chunk(n_parts):
+        order = torch.randperm(len(group), generator=generator)
+        if is_even:
+            order = _spread_out(order, group, generator)
+        for rows in order.chunk(n_parts):
             yield _some_rows(synset, rows.to(synset.group.device))
 
 
-def _spread_out(group: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Return an order of the rows (n,), random but with the rows of each group evenly spread."""
-    order = torch.randperm(len(group), generator=generator)
+def _spread_out(
+    order: torch.Tensor, group: torch.Tensor, generator: torch.Generator
+) -> torch.Tensor:
+    """Return an order of the rows (n,) in which those of each group are evenly spread.
+
+    Within a group they are in the given order (n,).
+    """
     shuffled = group[order]
     count = shuffled.bincount()
     start = torch.rand(len(count), generator=generator, dtype=torch.float64)
