@@ -108,20 +108,11 @@ def mean_loss(
 
     Parameters
     ----------
-    model : FunctionalModel
-        The network.
-
-    synset : Synset
-        What it is trained on.
+    model, synset, theta, kept
+        As of `data_loss`.
 
     damping : float
         Strength :math:`\mu` of the pull towards the trained weights.
-
-    theta : Tensor of shape (D,)
-        Weights.
-
-    kept : Tensor of shape (K,)
-        1 for a group that is kept, 0 for one that is left out.
 
     Returns
     -------
