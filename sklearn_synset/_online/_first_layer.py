@@ -118,7 +118,7 @@ def first_layer(model: FunctionalModel, subspace: InputSubspace | None) -> First
     sizes = [weight.numel() for weight in model.unflatten(model.theta).values()]
     rest = replace(
         model,
-        module=nn.Sequential(OrderedDict(others)),
+        module=nn.Sequential(OrderedDict(others)).eval(),
         theta=model.theta[sum(sizes[:n_own]) :],
         names=model.names[n_own:],
         shapes=model.shapes[n_own:],

@@ -93,7 +93,7 @@ class InputSubspace:
         entry.weight, entry.bias = own.weight, own.bias
         parts[self.layer] = entry
         from_layer_on = list(parts)[list(parts).index(self.layer) :]
-        chain = nn.Sequential(OrderedDict((name, parts[name]) for name in from_layer_on))
+        chain = nn.Sequential(OrderedDict((name, parts[name]) for name in from_layer_on)).eval()
         return replace(narrowed, module=chain, input_shape=None), replace(synset, X=X)
 
     def _project(self, narrowed: FunctionalModel, X: torch.Tensor) -> torch.Tensor:
