@@ -1,5 +1,6 @@
 """Gradients of many networks side by side, of which the first layer is a product of its own."""
 
+import math
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from functools import partial
@@ -9,7 +10,7 @@ from torch import nn
 from torch.func import grad, vmap
 
 from sklearn_synset._functional_model import FunctionalModel
-from sklearn_synset._online._input_subspace import InputSubspace
+from sklearn_synset._online._input_subspace import InputSubspace, n_components
 from sklearn_synset._synset import Synset, data_loss
 
 _FOLLOWED = 0.97  # of the second moments that the subspace keeps
@@ -39,7 +40,9 @@ class FirstLayer:
     bias: torch.Tensor | None
     rest: FunctionalModel
 
-    def gradients(self, synset: Synset, theta: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
+    def gradients(
+        self, synset: Synset, theta: torch.Tensor, kept: torch.Tensor, at_once: int | None = None
+    ) -> torch.Tensor:
         r"""Return the gradients of `data_loss`, near the first network's weights.
 
         Parameters
@@ -53,6 +56,9 @@ class FirstLayer:
         kept : Tensor of shape (R, K)
             1 for groups that a network is trained on.
 
+        at_once : int, default=None
+            Networks of which the rest is differentiated at once; all if None.
+
         Returns
         -------
         gradient : Tensor of shape (R, D')
@@ -62,13 +68,14 @@ class FirstLayer:
             their gradients :math:`\sum_j g_j x_j^\top`, with :math:`g_j` that in the outputs.
         """
         width, rank = self.subspace.width, len(self.subspace.moments)
-        sizes = [width * rank, theta.shape[1] - width * rank - self.rest.n_parameters]
-        weight, bias, others = theta.tensor_split([sizes[0], sum(sizes)], dim=1)
+        n_own = theta.shape[1] - self.rest.n_parameters
+        weight, bias, others = theta.tensor_split([width * rank, n_own], dim=1)
         outputs = self._outputs(synset.X, weight.view(-1, width, rank))
         if bias.shape[1]:
             outputs.add_(bias[:, None])
         loss = partial(_loss_of_outputs, self.rest, synset)
-        by_others, by_outputs = vmap(grad(loss, argnums=(0, 1)))(others, outputs, kept)
+        of_rest = vmap(grad(loss, argnums=(0, 1)), chunk_size=at_once)
+        by_others, by_outputs = of_rest(others, outputs, kept)
         by_weight = by_outputs.transpose(1, 2) @ synset.X
         by_bias = by_outputs.sum(1) if bias.shape[1] else bias
         return torch.cat([by_weight.flatten(1), by_bias, by_others], dim=1)
@@ -115,14 +122,13 @@ def first_layer(model: FunctionalModel, subspace: InputSubspace | None) -> First
     if name != subspace.layer or type(layer) is not nn.Linear or not others:
         return None
     n_own = sum(each.rpartition(".")[0] == name for each in model.names)
-    sizes = [weight.numel() for weight in model.unflatten(model.theta).values()]
     rest = replace(
         model,
         module=nn.Sequential(OrderedDict(others)).eval(),
-        theta=model.theta[sum(sizes[:n_own]) :],
+        theta=model.theta[sum(math.prod(shape) for shape in model.shapes[:n_own]) :],
         names=model.names[n_own:],
         shapes=model.shapes[n_own:],
     )
     is_trained = f"{name}.bias" in model.names
-    n_followed = subspace.n_components(_FOLLOWED)
+    n_followed = n_components(subspace.moments, _FOLLOWED)
     return FirstLayer(subspace, n_followed, None if is_trained else layer.bias, rest)

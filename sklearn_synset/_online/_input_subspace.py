@@ -89,7 +89,8 @@ class InputSubspace:
         if self.layer not in parts or module._forward_pre_hooks or module._forward_hooks:
             return narrowed, synset
         X = torch.cat([self._project(narrowed, rows) for rows in synset.X.split(_N_ROWS)])
-        own, entry = parts[self.layer], skip_init(nn.Linear, *self.basis.shape[1:], self.width)
+        own, rank = parts[self.layer], self.basis.shape[1]
+        entry = skip_init(nn.Linear, rank, self.width)
         entry.weight, entry.bias = own.weight, own.bias
         parts[self.layer] = entry
         from_layer_on = list(parts)[list(parts).index(self.layer) :]
@@ -98,13 +99,8 @@ class InputSubspace:
 
     def _project(self, narrowed: FunctionalModel, X: torch.Tensor) -> torch.Tensor:
         """Return what the layer's weights multiply, (n, r)."""
-        with torch.no_grad():
-            (call,) = layer_calls(narrowed, X, [self.layer])
+        (call,) = layer_calls(narrowed, X, [self.layer])
         return call.given[0] @ self.basis
-
-    def n_components(self, share: float) -> int:
-        """Return how many of the first components have a share of their second moments."""
-        return _n_components(self.moments, share)
 
     def lift(self, displacement: torch.Tensor) -> torch.Tensor:
         r"""Return displacements (R, D) of the whole network: :math:`\Delta W = \Delta A V^\top`.
@@ -199,7 +195,7 @@ def _leading_components(inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tenso
     is_tall = len(X) >= X.shape[1]
     moments, vectors = torch.linalg.eigh((X.T @ X if is_tall else X @ X.T) / len(X))
     moments, vectors = moments.flip(0).clamp_min(0), vectors.flip(1)
-    rank = _n_components(moments, _KEPT)
+    rank = n_components(moments, _KEPT)
     moments, vectors = moments[:rank], vectors[:, :rank]
     if not is_tall:
         least = torch.finfo(X.dtype).tiny  # all inputs may be 0
@@ -207,6 +203,6 @@ def _leading_components(inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tenso
     return vectors.contiguous().to(inputs), moments.to(inputs)
 
 
-def _n_components(moments: torch.Tensor, share: float) -> int:
+def n_components(moments: torch.Tensor, share: float) -> int:
     """Return how many of the first components have a share of all second moments (r,)."""
     return min(int((moments.cumsum(0) < share * moments.sum()).sum()) + 1, len(moments))

@@ -164,7 +164,7 @@ def removal_path(
 
     def gradient_of_data(rows, points):
         if layer is not None:
-            return layer.gradients(rows, points, kept)
+            return layer.gradients(rows, points, kept, at_once)
         own = vmap(grad(partial(data_loss, model, rows)), chunk_size=at_once)
         if linearisation is None:
             return own(points, kept)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -9,7 +10,7 @@ from sklearn_synset._online import _first_layer as module
 from sklearn_synset._online._first_layer import first_layer
 from sklearn_synset._online._input_subspace import input_subspace
 from sklearn_synset._synset import data_loss
-from tests._online.test_input_subspace import RANK, D, Reads, layers, problem
+from tests._online.test_input_subspace import RANK, Reads, layers, problem
 
 KEPT = torch.tensor([[1.0, 1.0], [0.0, 1.0], [1.0, 0.0]]).double()
 
@@ -81,6 +82,14 @@ def test_a_network_that_projects_its_rows_itself_has_none():
 
 def test_components_are_followed_by_their_moments():
     network, _, subspace, _ = chain()
-    share = subspace.moments.cumsum(0) / subspace.moments.sum()
-    assert first_layer(network, subspace).n_followed == int((share < 0.97).sum()) + 1
-    assert D > RANK
+    for moments, expected in (((90, 6, 4), 3), ((90, 8, 2), 2), ((98, 1, 1), 1)):
+        other = replace(subspace, moments=torch.tensor(moments).double())
+        assert first_layer(network, other).n_followed == expected
+
+
+def test_a_few_networks_at_once_have_the_same_gradients():
+    network, synset, subspace, theta = chain()
+    layer = first_layer(network, subspace)
+    torch.testing.assert_close(
+        layer.gradients(synset, theta, KEPT, at_once=2), layer.gradients(synset, theta, KEPT)
+    )
