@@ -12,7 +12,6 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import Bunch
 
 from sklearn_synset._functional_model import FunctionalModel
-from sklearn_synset._offline._anchors import TrainingRows
 from sklearn_synset._offline._distillation import Distilled
 from sklearn_synset._offline._probes import Probes
 from sklearn_synset._online._group_assignment import GroupCentres
@@ -27,6 +26,7 @@ from sklearn_synset._saved_network import check_kind, kind_of, network_from_stat
 from sklearn_synset._state_file import read_state, write_state
 from sklearn_synset._synset import Synset
 from sklearn_synset._torch_interop import keep_global_state
+from sklearn_synset._training_data import TrainingRows
 from sklearn_synset._warm_start import FormerFit, made_with
 
 # The dataclasses that fitted state is made of; another one has to be entered here.

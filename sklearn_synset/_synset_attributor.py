@@ -21,9 +21,9 @@ from sklearn_synset._input_checks import (
     check_row_shape,
     refuse_masked,
 )
-from sklearn_synset._offline._anchors import TrainingRows
 from sklearn_synset._offline._data_partition import auto_n_groups, class_wise_kmeans
-from sklearn_synset._offline._offline_stage import Distillation, run_offline_stage, will_distil
+from sklearn_synset._offline._distilled_synset import Distillation, will_distil
+from sklearn_synset._offline._offline_stage import run_offline_stage
 from sklearn_synset._offline._probe_choice import draw_probes, n_to_choose_by
 from sklearn_synset._offline._probes import probes_of_networks
 from sklearn_synset._offline._restarted_probes import restarted_probes
@@ -47,7 +47,6 @@ from sklearn_synset._persistence import load_attributor, save_attributor
 from sklearn_synset._removed_rows import removed_rows
 from sklearn_synset._representation import Representation
 from sklearn_synset._row_source import RowSource
-from sklearn_synset._synset import one_hot_targets
 from sklearn_synset._target import encode_target, n_outputs, read_target, rows_of_known_labels
 from sklearn_synset._torch_interop import (
     as_array,
@@ -56,6 +55,8 @@ from sklearn_synset._torch_interop import (
     torch_generator,
     use_one_thread_if_small,
 )
+from sklearn_synset._training_data import TrainingRows
+from sklearn_synset._training_loss import one_hot_targets
 from sklearn_synset._transaction import all_or_nothing
 from sklearn_synset._warm_start import FormerFit, made_of
 from sklearn_synset._wrapped_model import restore, wrap, wrap_each

@@ -27,11 +27,7 @@ from sklearn_synset._skorch_net import (
     read_weight_decay,
 )
 from sklearn_synset._target import n_outputs
-from sklearn_synset._torch_interop import (
-    check_device,
-    draw_seed,
-    resolve_device,
-)
+from sklearn_synset._torch_interop import check_device, draw_seed, resolve_device
 
 __all__ = ["FunctionalModel", "restore", "wrap", "wrap_each"]
 

@@ -129,11 +129,11 @@ def test_progress_bars_are_closed(monkeypatch, fails):
         monkeypatch.setattr(module, "tqdm", Bar)
 
     import sklearn_synset._default_network as default_network
-    import sklearn_synset._offline._offline_stage as offline_stage
+    import sklearn_synset._offline._distilled_synset as distilled_synset
     import sklearn_synset._skorch_net as skorch_net
 
     recording(skorch_net)
-    recording(offline_stage)
+    recording(distilled_synset)
     X, y = faults.rows()
     params = {"distance": CALLABLES["distance"](ERRORS["error"])}
     if fails == "training":

@@ -6,51 +6,17 @@ from dataclasses import dataclass
 import torch
 
 from sklearn_synset._functional_model import FunctionalModel
-from sklearn_synset._memory import in_smaller_chunks
 from sklearn_synset._offline._gradient_distance import Distance
-from sklearn_synset._offline._group_gradient import group_gradients
+from sklearn_synset._offline._group_gradient import training_gradients
 from sklearn_synset._online._checkpoints import checkpoints
 from sklearn_synset._online._removal import Retraining
 from sklearn_synset._online._rewinding import rewound
-from sklearn_synset._row_source import Rows
 from sklearn_synset._synset import Synset
+from sklearn_synset._training_data import TrainingRows
 
 # Paths without a single group are too close to that of all of them to tell curvature.
 _SHARE_REMOVED = 0.2
 _FARTHEST = 10.0  # norm of an anchor's weights, over that of the trained ones
-
-
-@dataclass(frozen=True, eq=False)
-class TrainingRows:
-    """The training rows, and the groups they are in.
-
-    Parameters
-    ----------
-    X : Tensor or RowSource of shape (n, d...)
-        Inputs.
-
-    targets : Tensor of shape (n, C)
-        Targets.
-
-    rows_by_group : list of K Tensors
-        Row indices of each group.
-
-    batch_size : int
-        Most rows to evaluate at once.
-    """
-
-    X: Rows
-    targets: torch.Tensor
-    rows_by_group: list[torch.Tensor]
-    batch_size: int
-
-    def gradients(self, model: FunctionalModel, theta: torch.Tensor) -> torch.Tensor:
-        """Return each group's part of the gradient of the mean loss, (K, D)."""
-
-        def gradients(size: int) -> torch.Tensor:
-            return group_gradients(model, theta, self.X, self.targets, self.rows_by_group, size)
-
-        return in_smaller_chunks(gradients, self.batch_size, "rows")
 
 
 @dataclass(frozen=True)
@@ -157,5 +123,6 @@ def draw_anchors(
     farthest = _FARTHEST * (1 + model.theta.norm())
     points = [point for point in points if point.norm() <= farthest]
     return [
-        Anchor(model, point, norm.whiten(rows.gradients(model, point)), norm) for point in points
+        Anchor(model, point, norm.whiten(training_gradients(model, point, rows)), norm)
+        for point in points
     ]

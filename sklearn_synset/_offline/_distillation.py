@@ -9,13 +9,14 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_synset._functional_model import FunctionalModel
-from sklearn_synset._offline._anchors import Anchor, Norm, TrainingRows, draw_anchors
+from sklearn_synset._offline._anchors import Anchor, Norm, draw_anchors
 from sklearn_synset._offline._gradient_distance import DISTANCES, Distance, squared_error
 from sklearn_synset._offline._prediction_norm import prediction_norm
 from sklearn_synset._offline._reversed_gradient_matching import Matching, row_bounds
 from sklearn_synset._online._removal import Retraining
 from sklearn_synset._online._rewinding import on_the_way
 from sklearn_synset._synset import Synset
+from sklearn_synset._training_data import TrainingRows
 
 _AUTO_STEPS, _FULL_STEPS_ROWS = 800, 500
 _FEWEST_STEPS = 50  # fewer are not worth the anchors' passes over the training rows

@@ -1,11 +1,12 @@
-"""Gradients of every group's share of the training loss, of real and of synthetic rows."""
+"""Gradients of every group's share of the training loss."""
 
 import torch
-from torch.func import grad, vmap
 
 from sklearn_synset._functional_model import FunctionalModel
+from sklearn_synset._memory import in_smaller_chunks
 from sklearn_synset._row_source import Rows
-from sklearn_synset._synset import Synset, row_loss
+from sklearn_synset._training_data import TrainingRows
+from sklearn_synset._training_loss import row_loss
 
 
 def group_gradients(
@@ -59,38 +60,10 @@ def group_gradients(
     return gradients.div_(len(X)) if share is None else gradients
 
 
-def padded_layout(synset: Synset) -> tuple[torch.Tensor, torch.Tensor]:
-    """Lay the synset's rows out as a rectangle with one line a group.
-
-    Parameters
-    ----------
-    synset : Synset
-        Of s rows in K groups of at most m rows.
-
-    Returns
-    -------
-    position : Tensor of shape (K, m)
-        Index of the row; 0 where the group has fewer than m.
-
-    is_row : Tensor of shape (K, m)
-        1 where there is a row, 0 where there is padding.
-    """
-    counts = torch.bincount(synset.group, minlength=synset.n_groups)
-    slots = torch.arange(int(counts.max()), device=counts.device)
-    is_row = slots[None, :] < counts[:, None]
-    position = torch.zeros_like(is_row, dtype=torch.long)
-    position[is_row] = torch.argsort(synset.group, stable=True)
-    return position, is_row.to(synset.weight.dtype)
-
-
-def synset_gradients(
-    model: FunctionalModel,
-    theta: torch.Tensor,
-    X: torch.Tensor,
-    targets: torch.Tensor,
-    weight: torch.Tensor,
+def training_gradients(
+    model: FunctionalModel, theta: torch.Tensor, rows: TrainingRows
 ) -> torch.Tensor:
-    r"""Return the gradient of every group's synset rows; differentiable in the rows.
+    """Return each group's part of the gradient of the mean training loss, (K, D).
 
     Parameters
     ----------
@@ -100,22 +73,16 @@ def synset_gradients(
     theta : Tensor of shape (D,)
         Weights at which to differentiate.
 
-    X : Tensor of shape (K, m, d...)
-        Synset rows of K groups.
-
-    targets : Tensor of shape (K, m, C)
-        Their targets.
-
-    weight : Tensor of shape (K, m)
-        Share :math:`w_j / n` of the training rows that each stands for; 0 for padding.
+    rows : TrainingRows
+        The training rows, of which fewer are taken at once where memory runs out.
 
     Returns
     -------
     gradients : Tensor of shape (K, D)
-        :math:`\frac{1}{n} \sum_{j \in S_k} w_j \nabla \ell(f_\theta(x_j), y_j)`.
+        As of `group_gradients`.
     """
 
-    def group_loss(point, rows, row_targets, row_weight):
-        return (row_weight * row_loss(model, model(point, rows), row_targets)).sum()
+    def gradients(size: int) -> torch.Tensor:
+        return group_gradients(model, theta, rows.X, rows.targets, rows.rows_by_group, size)
 
-    return vmap(grad(group_loss), (None, 0, 0, 0))(theta, X, targets, weight)
+    return in_smaller_chunks(gradients, rows.batch_size, "rows")

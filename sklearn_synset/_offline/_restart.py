@@ -12,7 +12,8 @@ from sklearn_synset._online._batch_statistics import absorbed, in_training, mome
 from sklearn_synset._online._curvature import largest_curvature_at
 from sklearn_synset._online._minibatches import minibatches, n_minibatches
 from sklearn_synset._online._removal import MOMENTUM, mean_loss
-from sklearn_synset._synset import Synset, row_loss
+from sklearn_synset._synset import Synset
+from sklearn_synset._training_loss import row_loss
 
 _STEP_TIMES_LAYERS = 0.4  # over curvature, which rises more on the way, the deeper the network
 _BATCHES_PER_EPOCH = 16

@@ -4,13 +4,13 @@ import torch
 from tqdm.auto import tqdm
 
 from sklearn_synset._functional_model import FunctionalModel
-from sklearn_synset._offline._anchors import TrainingRows
 from sklearn_synset._offline._probes import Probes
 from sklearn_synset._offline._restart import MAX_EPOCHS, restartable, restarts
 from sklearn_synset._offline._row_sample import sample_of_rows
 from sklearn_synset._online._leave_out import LeaveOut
 from sklearn_synset._online._rewinding import is_single_layer
 from sklearn_synset._operation_count import flops_of_gradient
+from sklearn_synset._training_data import TrainingRows
 
 _MAX_RESTARTED_ROWS = 2000
 _MAX_FLOPS = 7e11

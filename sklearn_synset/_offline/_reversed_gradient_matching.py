@@ -10,7 +10,7 @@ from torch.func import grad, vmap
 from sklearn_synset._column_statistics import column_statistics
 from sklearn_synset._functional_model import FunctionalModel
 from sklearn_synset._offline._anchors import Anchor
-from sklearn_synset._offline._group_gradient import padded_layout, synset_gradients
+from sklearn_synset._offline._synset_gradient import padded_layout, synset_gradients
 from sklearn_synset._online._rewinding import is_single_layer
 from sklearn_synset._row_source import Rows, at_once
 from sklearn_synset._synset import Synset

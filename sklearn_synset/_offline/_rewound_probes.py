@@ -5,11 +5,11 @@ from dataclasses import replace
 import torch
 
 from sklearn_synset._functional_model import FunctionalModel
-from sklearn_synset._offline._anchors import TrainingRows
 from sklearn_synset._offline._probe_choice import n_to_choose_by
 from sklearn_synset._offline._probes import Probes
 from sklearn_synset._offline._row_sample import affordable_rows, sample_of_rows
 from sklearn_synset._online._leave_out import LeaveOut, operations
+from sklearn_synset._training_data import TrainingRows
 
 _MOST_OPERATIONS = 5e11  # that probes take together; half a minute of one core, about
 

@@ -5,11 +5,11 @@ import math
 import torch
 
 from sklearn_synset._functional_model import FunctionalModel
-from sklearn_synset._offline._anchors import TrainingRows
 from sklearn_synset._online._rewinding import curves_steadily
 from sklearn_synset._operation_count import widest_output
 from sklearn_synset._row_source import Rows
 from sklearn_synset._synset import Synset
+from sklearn_synset._training_data import TrainingRows
 
 _MAX_ROWS, _MIN_ROWS = 10_000, 500
 _MAX_NUMBERS = 7_900_000

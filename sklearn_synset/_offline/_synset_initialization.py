@@ -9,7 +9,7 @@ from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_synset._row_source import Rows, at_once, few_rows
-from sklearn_synset._synset import target_scale
+from sklearn_synset._spread import target_scale
 
 # Centres of clusters are found on a random part of more rows than this of a group.
 _FITTED_ROWS, _FITTED_ROWS_A_CLUSTER = 1250, 10

@@ -3,13 +3,13 @@
 import torch
 
 from sklearn_synset._functional_model import FunctionalModel
-from sklearn_synset._offline._anchors import TrainingRows
 from sklearn_synset._online._gradient_path import retraining_path
 from sklearn_synset._online._inverse_curvature import inverse_curvature
 from sklearn_synset._online._minibatches import n_minibatches
 from sklearn_synset._online._removal import Retraining
 from sklearn_synset._online._rewinding import is_single_layer
 from sklearn_synset._synset import Synset
+from sklearn_synset._training_data import TrainingRows
 
 _RANK = 64
 _SHARE = 0.25

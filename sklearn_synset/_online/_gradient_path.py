@@ -6,11 +6,13 @@ import torch
 from torch.func import grad, vmap
 
 from sklearn_synset._functional_model import FunctionalModel
-from sklearn_synset._offline._anchors import TrainingRows
+from sklearn_synset._offline._group_gradient import training_gradients
 from sklearn_synset._online._checkpoints import checkpoints
 from sklearn_synset._online._removal import MOMENTUM, Retraining
 from sklearn_synset._online._rewinding import rewound
-from sklearn_synset._synset import Synset, row_loss
+from sklearn_synset._synset import Synset
+from sklearn_synset._training_data import TrainingRows
+from sklearn_synset._training_loss import row_loss
 
 _N_ANCHORS = 6
 _DAMPING = 2.0  # over the length of the retraining
@@ -56,7 +58,7 @@ class GradientPath:
         """Return each group's part of the gradient of the mean loss, mean over the path, (K, D)."""
         total = model.theta.new_zeros(len(rows.rows_by_group), model.n_parameters)
         for share, point in zip(self.share.tolist(), self.points, strict=True):
-            total.add_(rows.gradients(model, point), alpha=share)
+            total.add_(training_gradients(model, point, rows), alpha=share)
         return total
 
 

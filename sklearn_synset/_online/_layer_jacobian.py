@@ -5,9 +5,9 @@ from typing import cast
 import torch
 from torch import nn
 
-from sklearn_synset._online._batch_statistics import _OfTheBatch
+from sklearn_synset._norm_of_the_batch import NormOfTheBatch
 
-Layer = nn.Linear | nn.Conv1d | nn.Conv2d | _OfTheBatch
+Layer = nn.Linear | nn.Conv1d | nn.Conv2d | NormOfTheBatch
 
 
 def is_known(layer: nn.Module, inputs: torch.Tensor) -> bool:
@@ -16,7 +16,7 @@ def is_known(layer: nn.Module, inputs: torch.Tensor) -> bool:
         layer = cast(nn.Conv2d, layer)
         is_plain = layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
         return is_plain and inputs.ndim == layer.weight.ndim
-    return type(layer) is _OfTheBatch or (type(layer) is nn.Linear and inputs.ndim == 2)
+    return type(layer) is NormOfTheBatch or (type(layer) is nn.Linear and inputs.ndim == 2)
 
 
 def layer_jacobian(
@@ -54,7 +54,7 @@ def layer_jacobian(
     slope = slope.reshape(*slope.shape[:3], -1)
     rows = "" if is_summed else "b"
     found = []
-    if "weight" in parts and isinstance(layer, _OfTheBatch):
+    if "weight" in parts and isinstance(layer, NormOfTheBatch):
         found.append(torch.einsum(f"Bbcp,bcp->B{rows}c", slope, inputs))
     elif "weight" in parts:
         patches = _patches(layer, inputs)

@@ -8,12 +8,13 @@ from torch.func import grad
 
 from sklearn_synset._functional_model import FunctionalModel
 from sklearn_synset._layer_calls import layer_calls
-from sklearn_synset._online._batch_statistics import Moments, _OfTheBatch
+from sklearn_synset._norm_of_the_batch import Moments, NormOfTheBatch
 from sklearn_synset._online._layer_jacobian import is_known
 from sklearn_synset._online._minibatches import minibatches
 from sklearn_synset._online._output_jacobian import ROWS_OF_STATISTICS, Linearisation
 from sklearn_synset._operation_count import flops_of_gradient
-from sklearn_synset._synset import Synset, row_loss
+from sklearn_synset._synset import Synset
+from sklearn_synset._training_loss import row_loss
 
 _LARGEST_MATRIX = 2**26  # numbers
 _ROUNDING_UNITS = 1e4  # that two ways to a gradient may differ by
@@ -152,7 +153,7 @@ def _pays(
     n_moments = sum(
         2 * layer.num_features
         for layer in linearisation.layers.values()
-        if isinstance(layer, _OfTheBatch)
+        if isinstance(layer, NormOfTheBatch)
     )
     own = flops_of_gradient(model, some_rows.X)
     shared = own * (width + n_moments * min(1.0, ROWS_OF_STATISTICS / n_rows))

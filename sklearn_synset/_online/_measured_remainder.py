@@ -6,8 +6,7 @@ from itertools import islice
 import torch
 
 from sklearn_synset._functional_model import FunctionalModel
-from sklearn_synset._offline._anchors import TrainingRows
-from sklearn_synset._offline._group_gradient import group_gradients
+from sklearn_synset._offline._group_gradient import group_gradients, training_gradients
 from sklearn_synset._online._gauss_newton import (
     gauss_newton_blocks,
     gauss_newton_products_in_batches,
@@ -17,6 +16,7 @@ from sklearn_synset._online._path_remainder import PathRemainder
 from sklearn_synset._online._removal import MOMENTUM, Retraining, removal_path
 from sklearn_synset._online._rewinding import curves_steadily, is_single_layer, on_the_way, rewound
 from sklearn_synset._synset import Synset
+from sklearn_synset._training_data import TrainingRows
 
 _N_STEPS = 6
 _MAX_NUMBERS = 2**25
@@ -103,7 +103,10 @@ def measured_remainder(
     n_steps = _affordable_steps(model, synset)
     steps, points = _points_on_the_path(model, synset, retraining, n_steps)
     gradient = torch.stack(
-        [rows.gradients(model, point) - _synset_gradients(model, synset, point) for point in points]
+        [
+            training_gradients(model, point, rows) - _synset_gradients(model, synset, point)
+            for point in points
+        ]
     )
     curved = _curved_directions(model, sample, retraining.rewind, generator)
     directions = _orthonormal(torch.cat([moves[:_MAX_MOVES], curved]))

@@ -9,8 +9,6 @@ import torch
 from sklearn_synset._functional_model import FunctionalModel
 from sklearn_synset._input_checks import finite
 from sklearn_synset._memory import in_smaller_chunks
-from sklearn_synset._offline._anchors import TrainingRows
-from sklearn_synset._offline._probes import Probes
 from sklearn_synset._offline._row_sample import sample_of_rows
 from sklearn_synset._online._attribution_matrix import effects_by_network
 from sklearn_synset._online._datamodel import datamodel_weights, random_halves
@@ -30,6 +28,7 @@ from sklearn_synset._online._rows_left_out import in_two_groups
 from sklearn_synset._row_source import RowSource, in_batches
 from sklearn_synset._synset import Synset
 from sklearn_synset._torch_interop import as_array, as_tensor
+from sklearn_synset._training_data import TrainingRows
 
 _MEASURED_ROWS = 1000
 
@@ -146,7 +145,7 @@ class OnlineStage:
         self, X: np.ndarray, target: np.ndarray, own_group: np.ndarray, objective: Objective
     ) -> np.ndarray:
         """Return each query's objective (q,) as `own_group_objectives` does, mean over networks."""
-        rows, y = self._rows(X), encoded_labels(self.models[0], target)
+        rows, y = self.rows_of(X), encoded_labels(self.models[0], target)
         groups = as_tensor(own_group, device=rows.device)
         values = [
             own_group_objectives(model, self.synset, self.leave_out, rows, y, groups, objective)
@@ -164,22 +163,14 @@ class OnlineStage:
         """Return the effect (M, q, K) of each group on each query, for each of M networks."""
         size, y = self.leave_out.batch_size, encoded_labels(self.models[0], target)
         effects = effects_by_network(
-            self.models, self.displacements, self._rows(X), y, objective, size
+            self.models, self.displacements, self.rows_of(X), y, objective, size
         )
         finite(effects.swapaxes(0, 1), "effects")
         return effects @ as_array(datamodel_weights(self.kept)) if self.is_datamodel else effects
 
-    def measured(
-        self, probes: Probes, X: np.ndarray, target: np.ndarray, objective: Objective
-    ) -> np.ndarray:
-        """Return the effect (q, P) of each probe on each query, mean over networks."""
-        y, size = encoded_labels(self.models[0], target), self.leave_out.batch_size
-        effects = probes.effects(self.models, self._rows(X), y, objective, size)
-        return finite(effects, "measured effects")
-
     def objectives(self, X: np.ndarray, target: np.ndarray, objective: Objective) -> np.ndarray:
         """Return each query's objective (q,) with nothing left out, mean over networks."""
-        rows, y = self._rows(X), encoded_labels(self.models[0], target)
+        rows, y = self.rows_of(X), encoded_labels(self.models[0], target)
         size = self.leave_out.batch_size
         values = [
             evaluate_objective(model, model.theta, rows, y, objective, size)
@@ -194,12 +185,13 @@ class OnlineStage:
             return outputs.argmax(1)
         return outputs[:, 0] if outputs.shape[1] == 1 else outputs
 
-    def _rows(self, X: np.ndarray) -> RowSource:
+    def rows_of(self, X: np.ndarray) -> RowSource:
+        """Return queries (q, d...) as the networks take them."""
         return RowSource(X, self.models[0].dtype, self.models[0].device)
 
     @torch.no_grad()
     def _outputs(self, X: np.ndarray) -> list[torch.Tensor]:
-        rows = self._rows(X)
+        rows = self.rows_of(X)
 
         def of_network(model: FunctionalModel, size: int) -> torch.Tensor:
             return in_batches(lambda part: model(model.theta, rows[part]), len(X), size)

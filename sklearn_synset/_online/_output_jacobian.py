@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from sklearn_synset._functional_model import FunctionalModel
-from sklearn_synset._online._batch_statistics import Moments, _OfTheBatch
+from sklearn_synset._norm_of_the_batch import Moments, NormOfTheBatch
 from sklearn_synset._online._layer_jacobian import Layer, layer_jacobian
 
 ROWS_OF_STATISTICS = 32
@@ -251,7 +251,7 @@ class Linearisation:
         self, name: str, layer: nn.Module, given: tuple, output: torch.Tensor
     ) -> torch.Tensor:
         inputs, zero = given[0].detach(), torch.zeros_like(output, requires_grad=True)
-        if not isinstance(layer, _OfTheBatch):
+        if not isinstance(layer, NormOfTheBatch):
             self._uses[name] = _Use(inputs, zero)
             return output + zero
         found = layer.moments(given[0])

@@ -13,7 +13,8 @@ from sklearn_synset._online._objective_evaluation import evaluate_objective
 from sklearn_synset._online._removal import Retraining
 from sklearn_synset._online._rows_left_out import nearest_in_group
 from sklearn_synset._row_source import Rows
-from sklearn_synset._synset import Synset, one_hot_targets
+from sklearn_synset._synset import Synset
+from sklearn_synset._training_loss import one_hot_targets
 
 _REWIND = 0.95  # little is left of what the trained weights know by heart
 _SHARE_OF_STEPS = 0.5  # what is learnt later is learnt by heart

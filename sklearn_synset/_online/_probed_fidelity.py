@@ -6,15 +6,16 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Bunch
 
+from sklearn_synset._input_checks import finite
 from sklearn_synset._offline._probes import Probes
-from sklearn_synset._online._fidelity import jackknife_interval
+from sklearn_synset._online._jackknife import jackknife_interval
 from sklearn_synset._online._objective import Objective
-from sklearn_synset._online._online_stage import OnlineStage
+from sklearn_synset._online._online_stage import OnlineStage, encoded_labels
 from sklearn_synset._online._rewinding import is_single_layer
 from sklearn_synset._online._size_calibration import factors_without_each, size_factor
+from sklearn_synset._rank_correlation import mean_rank_correlation
+from sklearn_synset._slope import least_squares_slope
 from sklearn_synset._torch_interop import as_array
-from sklearn_synset.metrics._calibration import least_squares_slope
-from sklearn_synset.metrics._rank_correlation import mean_rank_correlation
 
 _LOW_CORRELATION = 0.35
 _WRONG_SIZE = 2.0
@@ -50,7 +51,16 @@ def probed_effects(
     """
     removed = 1 - as_array(probes.kept)
     predicted = online.attributions(X, target, objective) @ removed.T
-    return predicted, online.measured(probes, X, target, objective)
+    return predicted, measured_effects(online, probes, X, target, objective)
+
+
+def measured_effects(
+    online: OnlineStage, probes: Probes, X: np.ndarray, target: np.ndarray, objective: Objective
+) -> np.ndarray:
+    """Return the effect (q, P) of each probe on each query, mean over networks."""
+    y, size = encoded_labels(online.models[0], target), online.leave_out.batch_size
+    effects = probes.effects(online.models, online.rows_of(X), y, objective, size)
+    return finite(effects, "measured effects")
 
 
 def resized(

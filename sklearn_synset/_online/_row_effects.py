@@ -8,13 +8,13 @@ import torch
 from torch.func import grad, vmap
 
 from sklearn_synset._functional_model import FunctionalModel
-from sklearn_synset._offline._anchors import TrainingRows
 from sklearn_synset._online._gradient_path import GradientPath, retraining_path
 from sklearn_synset._online._inverse_curvature import InverseCurvature, inverse_curvature
 from sklearn_synset._online._objective import Objective
 from sklearn_synset._online._removal import Retraining
 from sklearn_synset._row_source import Rows
 from sklearn_synset._synset import Synset
+from sklearn_synset._training_data import TrainingRows
 
 _STATIONARY = 0.1  # of what leaving out one row does to the gradient
 _MAX_CURVATURE_ROWS = 2000

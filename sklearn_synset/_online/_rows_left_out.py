@@ -4,7 +4,8 @@ import numpy as np
 import torch
 
 from sklearn_synset._row_source import Rows, at_once, few_rows
-from sklearn_synset._synset import Synset, target_scale
+from sklearn_synset._spread import target_scale
+from sklearn_synset._synset import Synset
 
 _EXACT = "donot_use_mm_for_euclid_dist"  # a copy of a row has to be its nearest
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from sklearn_synset.metrics._calibration import least_squares_slope
+from sklearn_synset._slope import least_squares_slope
 
 _USUAL_ERROR = 0.3  # of the logarithm of a size that nothing was measured for
 _ERROR_OF_PROBES = 0.15  # that no number of them takes away, as they are trained in another way

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from sklearn_synset._rank_correlation import mean_rank_correlation
+from sklearn_synset._slope import least_squares_slope
 from sklearn_synset.inspection._fitted_attributor import quantity_and_unit, unwrapped
 from sklearn_synset.inspection._plotting import (
     HELPS,
@@ -13,9 +15,7 @@ from sklearn_synset.inspection._plotting import (
     effect_label,
     new_axes,
 )
-from sklearn_synset.metrics._calibration import least_squares_slope
 from sklearn_synset.metrics._leave_one_out_correlation import leave_one_out_ceiling
-from sklearn_synset.metrics._rank_correlation import mean_rank_correlation
 
 _MANY = 1000  # points
 

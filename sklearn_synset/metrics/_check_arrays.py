@@ -111,3 +111,29 @@ def check_row_scores(is_mislabelled: Any, scores: Any) -> tuple[np.ndarray, np.n
             f"{int(flags.sum())} mislabelled of {len(flags)}."
         )
     return flags, scores
+
+
+def average_queries(values: np.ndarray, average: str | None) -> float | np.ndarray:
+    """Return the mean over queries, or the values as they are.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_queries,)
+        One for each query.
+
+    average : {"queries"} or None
+        What was asked for.
+
+    Returns
+    -------
+    average : float or ndarray of shape (n_queries,)
+        The mean for "queries", the values for None.
+
+    Raises
+    ------
+    ValueError
+        If `average` is anything else.
+    """
+    if average not in ("queries", None):
+        raise ValueError(f"average must be 'queries' or None, got {average!r}.")
+    return values if average is None else float(values.mean())

@@ -3,8 +3,8 @@
 import numpy as np
 from sklearn.utils import check_array
 
-from sklearn_synset.metrics._check_arrays import check_scores, check_truth
-from sklearn_synset.metrics._rank_correlation import average_queries, rank_correlations
+from sklearn_synset._rank_correlation import rank_correlations
+from sklearn_synset.metrics._check_arrays import average_queries, check_scores, check_truth
 
 
 def linear_datamodeling_score(outputs, scores, subsets, *, average="queries"):

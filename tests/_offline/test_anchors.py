@@ -3,12 +3,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sklearn_synset._offline._anchors import Norm, TrainingRows, draw_anchors
+from sklearn_synset._offline._anchors import Norm, draw_anchors
 from sklearn_synset._offline._gradient_distance import squared_error
 from sklearn_synset._online import _checkpoints as module
 from sklearn_synset._online._removal import Retraining, removal_path
 from sklearn_synset._online._rewinding import rewound
 from sklearn_synset._synset import Synset
+from sklearn_synset._training_data import TrainingRows
 from tests.problems import classification_model
 
 RETRAINING = Retraining(rewind=0.5, n_steps=9, step_size=0.3)

@@ -9,10 +9,10 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_synset._offline import _distillation as module
-from sklearn_synset._offline._anchors import TrainingRows
 from sklearn_synset._offline._distillation import Distilled, distil
 from sklearn_synset._offline._gradient_distance import squared_error
 from sklearn_synset._online._removal import Retraining
+from sklearn_synset._training_data import TrainingRows
 from tests.problems import classification_model, mean_rows
 
 N_GROUPS = 6

@@ -2,11 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from sklearn_synset._offline._group_gradient import (
-    group_gradients,
-    padded_layout,
-    synset_gradients,
-)
+from sklearn_synset._offline._group_gradient import group_gradients
+from sklearn_synset._offline._synset_gradient import padded_layout, synset_gradients
 from sklearn_synset._synset import Synset
 from tests.problems import classification_model, regression_model
 from tests.reference import group_gradients_by_loop

@@ -4,12 +4,13 @@ import pytest
 import torch
 
 from sklearn_synset._offline import _distillation
-from sklearn_synset._offline import _offline_stage as module
-from sklearn_synset._offline._anchors import TrainingRows
-from sklearn_synset._offline._offline_stage import Distillation, run_offline_stage, will_distil
+from sklearn_synset._offline import _distilled_synset as module
+from sklearn_synset._offline._distilled_synset import Distillation, will_distil
+from sklearn_synset._offline._offline_stage import run_offline_stage
 from sklearn_synset._offline._probes import Probes
 from sklearn_synset._online._leave_out import LeaveOut
 from sklearn_synset._online._objective import margin
+from sklearn_synset._training_data import TrainingRows
 from tests.problems import classification_model
 
 SIZES = [1, 5, 9, 33]

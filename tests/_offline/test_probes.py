@@ -10,7 +10,6 @@ from torch import nn
 from sklearn_synset._offline import _restarted_probes as restarting
 from sklearn_synset._offline import _rewound_probes as rewinding
 from sklearn_synset._offline import _row_sample
-from sklearn_synset._offline._anchors import TrainingRows
 from sklearn_synset._offline._probes import Probes, probes_of_networks
 from sklearn_synset._offline._restarted_probes import restarted_probes
 from sklearn_synset._offline._rewound_probes import rewound_probes
@@ -18,6 +17,7 @@ from sklearn_synset._offline._row_sample import affordable_rows, sample_of_rows
 from sklearn_synset._online._leave_out import LeaveOut
 from sklearn_synset._online._objective import margin
 from sklearn_synset._online._removal import displacements
+from sklearn_synset._training_data import TrainingRows
 from tests.problems import functional, mlp, seeded, small_conv, train
 
 SETTINGS = {"rewind": 0.5, "n_steps": 5, "step_size": 0.1, "damping": 0.0, "batch_size": 7}

@@ -6,10 +6,12 @@ import torch
 from torch import nn
 
 from sklearn_synset._offline import _reversed_gradient_matching as module
-from sklearn_synset._offline._anchors import Anchor, Norm, TrainingRows
+from sklearn_synset._offline._anchors import Anchor, Norm
 from sklearn_synset._offline._gradient_distance import squared_error
+from sklearn_synset._offline._group_gradient import training_gradients
 from sklearn_synset._offline._reversed_gradient_matching import Matching, input_unit, row_bounds
 from sklearn_synset._synset import Synset
+from sklearn_synset._training_data import TrainingRows
 from tests.problems import classification_model, mean_rows, regression_model, seeded
 
 
@@ -22,7 +24,9 @@ def problem():
     training = TrainingRows(X, targets, rows, 100)
     norm = Norm(lambda gradients: gradients, squared_error)
     points = (model.theta.detach(), 0.7 * model.theta.detach())
-    anchors = [Anchor(model, point, training.gradients(model, point), norm) for point in points]
+    anchors = [
+        Anchor(model, point, training_gradients(model, point, training), norm) for point in points
+    ]
     return model, start, row_bounds(X, targets, model), anchors
 
 
@@ -186,7 +190,7 @@ def test_a_row_that_stands_for_itself_keeps_its_input_and_weight_unless_there_ar
     rows = TrainingRows(X, targets, [torch.arange(2 * k, 2 * k + 2) for k in range(3)], 100)
     norm = Norm(lambda gradients: gradients, squared_error)
     point = model.theta.detach()
-    anchors = [Anchor(model, point, rows.gradients(model, point) + 0.1, norm)]
+    anchors = [Anchor(model, point, training_gradients(model, point, rows) + 0.1, norm)]
     result = run((model, start, row_bounds(X, targets, model), anchors), 3).result
     moved = (result.X != X).any(1)
     assert moved.tolist() == ((weight > 1) | (not hidden)).tolist()

@@ -9,7 +9,7 @@ from sklearn_synset._offline._synset_initialization import (
     auto_sizes,
     starting_rows,
 )
-from sklearn_synset._synset import target_scale
+from sklearn_synset._spread import target_scale
 
 GROUPS = [torch.tensor([0, 4, 5, 9]), torch.tensor([1]), torch.tensor([2, 3, 6, 7, 8, 10, 11])]
 RESIDUAL = torch.linspace(0, 1, 12, dtype=torch.float64).flip(0) ** 2

@@ -10,12 +10,7 @@ from torch import nn
 from torch.func import functional_call
 
 from sklearn_synset._online import _retraining_plan
-from sklearn_synset._online._batch_statistics import (
-    absorbed,
-    in_training,
-    moments,
-    with_statistics,
-)
+from sklearn_synset._online._batch_statistics import absorbed, in_training, moments, with_statistics
 from sklearn_synset._online._checkpoints import checkpoints
 from sklearn_synset._online._leave_out import LeaveOut, leave_one_out
 from sklearn_synset._online._removal import Retraining, removal_path

@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata, sem, t
 
-from sklearn_synset._online._fidelity import fidelity_score, jackknife_interval
-from sklearn_synset.metrics._calibration import least_squares_slope
-from sklearn_synset.metrics._rank_correlation import mean_rank_correlation
+from sklearn_synset._online._fidelity import fidelity_score
+from sklearn_synset._online._jackknife import jackknife_interval
+from sklearn_synset._rank_correlation import mean_rank_correlation
+from sklearn_synset._slope import least_squares_slope
 
 
 def slope(predicted, measured):

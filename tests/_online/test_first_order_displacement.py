@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import nn
 
-from sklearn_synset._offline._anchors import TrainingRows
 from sklearn_synset._online import _minibatches
 from sklearn_synset._online._first_order_displacement import (
     adds_to,
@@ -14,6 +13,7 @@ from sklearn_synset._online._first_order_displacement import (
 from sklearn_synset._online._gradient_path import retraining_path
 from sklearn_synset._online._removal import Retraining
 from sklearn_synset._synset import Synset
+from sklearn_synset._training_data import TrainingRows
 from tests.problems import classification_model, regression_model, seeded
 from tests.reference import gauss_newton_matrix
 

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from sklearn_synset._offline._anchors import TrainingRows
 from sklearn_synset._online._gradient_path import retraining_path, row_gradients
 from sklearn_synset._online._removal import Retraining, removal_path
 from sklearn_synset._online._rewinding import rewound
 from sklearn_synset._synset import Synset
+from sklearn_synset._training_data import TrainingRows
 from tests.problems import classification_model, regression_model
 from tests.reference import gradients_by_loop, nesterov_by_loop
 

@@ -3,13 +3,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sklearn_synset._offline._anchors import TrainingRows
 from sklearn_synset._offline._row_sample import sample_of_rows
 from sklearn_synset._online import _measured_remainder
 from sklearn_synset._online._measured_remainder import can_be_measured, measured_remainder
 from sklearn_synset._online._removal import Retraining, displacements
 from sklearn_synset._online._rewinding import rewound
 from sklearn_synset._synset import Synset
+from sklearn_synset._training_data import TrainingRows
 from tests.problems import classification_model, regression_model
 from tests.problems import seeded as seeded_module
 from tests.reference import gauss_newton_matrix

@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_synset._offline._anchors import TrainingRows
-from sklearn_synset._offline._probes import Probes
 from sklearn_synset._offline._row_sample import sample_of_rows
 from sklearn_synset._online import _minibatches
 from sklearn_synset._online import _online_stage as module
@@ -19,6 +17,7 @@ from sklearn_synset._online._online_stage import run_online_stage
 from sklearn_synset._online._own_group import own_group_objectives
 from sklearn_synset._online._rows_left_out import in_two_groups
 from sklearn_synset._synset import Synset
+from sklearn_synset._training_data import TrainingRows
 from tests.problems import classification_model, regression_model
 
 N = 24
@@ -270,16 +269,6 @@ def test_objectives_of_networks_without_the_queries_are_the_mean_over_networks()
     for stage, expected in [(stages[0], each[0]), (together, np.mean(each, axis=0))]:
         found = stage.own_group_objectives(X.numpy(), y.numpy(), group.numpy(), margin)
         np.testing.assert_allclose(found, expected)
-
-
-def test_measured_effects_are_those_of_the_probes():
-    model, synset = classifier()
-    theta = torch.stack([0.9 * model.theta, 1.1 * model.theta])
-    probes = Probes(torch.ones(2, 6), [theta], [{}])
-    X, y = synset.X[:5], LABEL[:5]
-    found = stage_of(model, synset).measured(probes, X.numpy(), y.numpy(), margin)
-    of = [margin(model(each, X), y) for each in (model.theta, *theta)]
-    np.testing.assert_allclose(found, torch.stack([of[0] - of[1], of[0] - of[2]], 1).numpy())
 
 
 def test_what_rows_do_needs_the_rows():

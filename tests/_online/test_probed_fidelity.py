@@ -10,7 +10,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Bunch
 from torch import nn
 
+from sklearn_synset._offline._probes import Probes
 from sklearn_synset._online import _probed_fidelity as module
+from sklearn_synset._online._objective import margin
 from sklearn_synset._online._probed_fidelity import measured_fidelity, warn_if_unfaithful
 from sklearn_synset._online._size_calibration import factors_without_each, size_factor
 from tests.problems import classification_model, seeded
@@ -117,23 +119,22 @@ def test_an_interval_of_correlations_ends_at_those_there_are(monkeypatch, measur
 
 def test_what_a_probe_leaves_out_adds_up():
     effects, truth = np.arange(12.0).reshape(4, 3), np.ones((4, 2))
-    online = SimpleNamespace(
-        attributions=lambda X, y, objective: effects,
-        measured=lambda probes, X, y, objective: truth,
-    )
-    probes = SimpleNamespace(kept=torch.tensor([[1.0, 0, 1], [0, 1, 0]]))
-    predicted, measured = module.probed_effects(online, probes, None, None, None)
+    online = stage_of(classification_model(6)[0], effects)
+    kept = torch.tensor([[1.0, 0, 1], [0, 1, 0]])
+    probes = SimpleNamespace(kept=kept, effects=lambda *args: truth)
+    predicted, measured = module.probed_effects(online, probes, None, np.zeros(4), None)
     np.testing.assert_array_equal(predicted[:, 0], effects[:, 1])
     np.testing.assert_array_equal(predicted[:, 1], effects[:, 0] + effects[:, 2])
     assert measured is truth
 
 
-def stage_of(model, effects, truth):
-    """Return what stands for an online stage that predicts effects and measures a truth."""
+def stage_of(model, effects):
+    """Return what stands for an online stage that predicts effects."""
     return SimpleNamespace(
         models=[model],
+        leave_out=SimpleNamespace(batch_size=100),
+        rows_of=lambda X: X,
         attributions=lambda X, y, objective: effects,
-        measured=lambda probes, X, y, objective: truth,
         resized=lambda factor: ("resized", factor),
     )
 
@@ -146,14 +147,14 @@ def test_deeper_networks_get_the_size_of_probes_that_tell_it(tells_size, is_deep
     effects = np.random.RandomState(0).randn(20, 6)
     truth = np.array([1.5, 1.0, 2.0, 1.2, 1.8, 1.6]) * effects
     layer = None if is_deep else seeded(lambda: nn.Linear(4, 3).double())
-    online = stage_of(classification_model(6, module=layer)[0], effects, truth)
+    online = stage_of(classification_model(6, module=layer)[0], effects)
 
     class Six(SimpleNamespace):
         def __len__(self):
             return 6
 
-    probes = Six(kept=1 - torch.eye(6), tells_size=tells_size)
-    found, ratios = module.resized(online, probes, None, None, None)
+    probes = Six(kept=1 - torch.eye(6), tells_size=tells_size, effects=lambda *args: truth)
+    found, ratios = module.resized(online, probes, None, np.zeros(20), None)
     if is_resized:
         factor = size_factor(effects, truth)
         assert found == ("resized", factor)
@@ -166,3 +167,13 @@ def test_a_slope_is_of_the_sizes_that_are_foretold(measured):
     found = measured_fidelity(measured, 3 * measured, np.arange(3), foretold=2 * measured)
     assert found.slope == pytest.approx(1.5)
     assert found.rank_correlation == measured_fidelity(measured, measured, None).rank_correlation
+
+
+def test_measured_effects_are_those_of_the_probes():
+    model, X, targets = classification_model(5)
+    theta = torch.stack([0.9 * model.theta, 1.1 * model.theta])
+    y = targets.argmax(1)
+    probes = Probes(torch.ones(2, 1), [theta], [{}])
+    found = module.measured_effects(stage_of(model, None), probes, X, y.numpy(), margin)
+    of = [margin(model(each, X), y) for each in (model.theta, *theta)]
+    np.testing.assert_allclose(found, torch.stack([of[0] - of[1], of[0] - of[2]], 1).numpy())

@@ -7,12 +7,7 @@ from torch.func import vmap
 
 from sklearn_synset._online import _removal as module
 from sklearn_synset._online._preconditioner import Preconditioner
-from sklearn_synset._online._removal import (
-    Retraining,
-    displacements,
-    mean_loss,
-    removal_path,
-)
+from sklearn_synset._online._removal import Retraining, displacements, mean_loss, removal_path
 from sklearn_synset._online._rewinding import rewound
 from sklearn_synset._synset import Synset
 from tests.problems import classification_model, regression_model

@@ -3,12 +3,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sklearn_synset._offline._anchors import TrainingRows
 from sklearn_synset._online import _row_effects
 from sklearn_synset._online._objective import margin, negative_squared_error
 from sklearn_synset._online._removal import Retraining
 from sklearn_synset._online._row_effects import RowEffects
 from sklearn_synset._synset import Synset
+from sklearn_synset._training_data import TrainingRows
 from tests.problems import classification_model, functional, regression_model
 from tests.reference import (
     gauss_newton_matrix,

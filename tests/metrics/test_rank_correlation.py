@@ -3,7 +3,7 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy.stats import spearmanr
 
-from sklearn_synset.metrics._rank_correlation import mean_rank_correlation, rank_correlations
+from sklearn_synset._rank_correlation import mean_rank_correlation, rank_correlations
 
 
 @pytest.fixture

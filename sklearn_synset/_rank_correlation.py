@@ -31,7 +31,7 @@ def rank_correlations(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     Examples
     --------
     >>> import numpy as np
-    >>> from sklearn_synset.metrics._rank_correlation import rank_correlations
+    >>> from sklearn_synset._rank_correlation import rank_correlations
     >>> rank_correlations(np.array([[1.0, 2.0, 3.0]] * 2), np.array([[1.0, 4.0, 9.0], [5.0] * 3]))
     array([1., 0.])
     """
@@ -57,29 +57,3 @@ def mean_rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
     if a.shape[1] < 2 or not len(a):
         return float("nan")
     return float(rank_correlations(a, b).mean())
-
-
-def average_queries(values: np.ndarray, average: str | None) -> float | np.ndarray:
-    """Return the mean over queries, or the values as they are.
-
-    Parameters
-    ----------
-    values : ndarray of shape (n_queries,)
-        One for each query.
-
-    average : {"queries"} or None
-        What was asked for.
-
-    Returns
-    -------
-    average : float or ndarray of shape (n_queries,)
-        The mean for "queries", the values for None.
-
-    Raises
-    ------
-    ValueError
-        If `average` is anything else.
-    """
-    if average not in ("queries", None):
-        raise ValueError(f"average must be 'queries' or None, got {average!r}.")
-    return values if average is None else float(values.mean())
