@@ -13,53 +13,53 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 from skorch import NeuralNet
 
-from sklearn_synset._dataset_rows import rows_of
-from sklearn_synset._input_checks import (
+from sklearn_synset._attribution.online_stage import encoded_labels, run_online_stage
+from sklearn_synset._attribution.row_attributions import attribution_to_rows, most_influential
+from sklearn_synset._attribution.rows_left_out import representatives
+from sklearn_synset._attribution.standard_error import standard_error
+from sklearn_synset._data.dataset_rows import rows_of
+from sklearn_synset._data.group_assignment import group_centres
+from sklearn_synset._data.input_checks import (
     CHECK_TURN,
     check_groups,
     check_range,
     check_row_shape,
     refuse_masked,
 )
-from sklearn_synset._offline._data_partition import auto_n_groups, class_wise_kmeans
-from sklearn_synset._offline._distilled_synset import Distillation, will_distil
-from sklearn_synset._offline._offline_stage import run_offline_stage
-from sklearn_synset._offline._probe_choice import draw_probes, n_to_choose_by
-from sklearn_synset._offline._probes import probes_of_networks
-from sklearn_synset._offline._restarted_probes import restarted_probes
-from sklearn_synset._offline._rewound_probes import rewound_probes
-from sklearn_synset._online._fidelity import fidelity_score
-from sklearn_synset._online._group_assignment import group_centres
-from sklearn_synset._online._leave_out import LeaveOut
-from sklearn_synset._online._objective import resolve_objective
-from sklearn_synset._online._online_stage import encoded_labels, run_online_stage
-from sklearn_synset._online._probed_fidelity import (
+from sklearn_synset._data.partition import auto_n_groups, class_wise_kmeans
+from sklearn_synset._data.removed_rows import removed_rows
+from sklearn_synset._data.row_source import RowSource
+from sklearn_synset._data.target import encode_target, n_outputs, read_target, rows_of_known_labels
+from sklearn_synset._data.training_data import TrainingRows
+from sklearn_synset._distillation.distilled_synset import Distillation, will_distil
+from sklearn_synset._network.operation_count import multiplications
+from sklearn_synset._network.training_loss import one_hot_targets
+from sklearn_synset._network.wrapped_model import restore, wrap, wrap_each
+from sklearn_synset._objective.objective import resolve_objective
+from sklearn_synset._persistence.persistence import load_attributor, save_attributor
+from sklearn_synset._persistence.representation import Representation
+from sklearn_synset._persistence.warm_start import FormerFit, made_of
+from sklearn_synset._probes.fidelity import fidelity_score
+from sklearn_synset._probes.offline_stage import run_offline_stage
+from sklearn_synset._probes.probe_choice import draw_probes, n_to_choose_by
+from sklearn_synset._probes.probed_fidelity import (
     measured_fidelity,
     probed_effects,
     resized,
     warn_if_unfaithful,
 )
-from sklearn_synset._online._rows_left_out import representatives
-from sklearn_synset._online._sample_level import attribution_to_rows, most_influential
-from sklearn_synset._online._standard_error import standard_error
-from sklearn_synset._operation_count import multiplications
-from sklearn_synset._persistence import load_attributor, save_attributor
-from sklearn_synset._removed_rows import removed_rows
-from sklearn_synset._representation import Representation
-from sklearn_synset._row_source import RowSource
-from sklearn_synset._target import encode_target, n_outputs, read_target, rows_of_known_labels
-from sklearn_synset._torch_interop import (
+from sklearn_synset._probes.probes import probes_of_networks
+from sklearn_synset._probes.restarted_probes import restarted_probes
+from sklearn_synset._probes.rewound_probes import rewound_probes
+from sklearn_synset._retraining.leave_out import LeaveOut
+from sklearn_synset._runtime.torch_interop import (
     as_array,
     draw_seed,
     keep_global_state,
     torch_generator,
     use_one_thread_if_small,
 )
-from sklearn_synset._training_data import TrainingRows
-from sklearn_synset._training_loss import one_hot_targets
-from sklearn_synset._transaction import all_or_nothing
-from sklearn_synset._warm_start import FormerFit, made_of
-from sklearn_synset._wrapped_model import restore, wrap, wrap_each
+from sklearn_synset._runtime.transaction import all_or_nothing
 
 __all__ = ["SynsetAttributor"]
 

@@ -9,12 +9,12 @@ import torch
 from skorch.callbacks import EarlyStopping
 from torch import nn
 
-import sklearn_synset._offline._anchors as anchors
-import sklearn_synset._online._attribution_matrix as attribution_matrix
-import sklearn_synset._online._leave_out as leave_out
+import sklearn_synset._attribution.group_effects as group_effects
+import sklearn_synset._curvature.group_gradient as group_gradient
+import sklearn_synset._retraining.leave_out as leave_out
 from sklearn_synset import SynsetAttributor
-from sklearn_synset._functional_model import FunctionalModel
-from sklearn_synset._memory import in_smaller_chunks
+from sklearn_synset._network.functional_model import FunctionalModel
+from sklearn_synset._runtime.memory import in_smaller_chunks
 from tests import faults
 from tests.faults import (
     CALLABLES,
@@ -128,9 +128,9 @@ def test_progress_bars_are_closed(monkeypatch, fails):
 
         monkeypatch.setattr(module, "tqdm", Bar)
 
-    import sklearn_synset._default_network as default_network
-    import sklearn_synset._offline._distilled_synset as distilled_synset
-    import sklearn_synset._skorch_net as skorch_net
+    import sklearn_synset._distillation.distilled_synset as distilled_synset
+    import sklearn_synset._network.default_network as default_network
+    import sklearn_synset._network.skorch_net as skorch_net
 
     recording(skorch_net)
     recording(distilled_synset)
@@ -256,9 +256,9 @@ def test_queries_go_on_in_smaller_chunks(fitted, monkeypatch, name, method):
 @pytest.mark.parametrize(
     ("module", "name", "size_of"),
     [
-        (anchors, "group_gradients", lambda *args: args[-1]),
+        (group_gradient, "group_gradients", lambda *args: args[-1]),
         (leave_out, "displacements", lambda model, synset, kept, retraining: len(kept)),
-        (attribution_matrix, "attribution_matrix", lambda *args: args[-1]),
+        (group_effects, "attribution_matrix", lambda *args: args[-1]),
     ],
 )
 def test_fit_goes_on_in_smaller_chunks(fitted, monkeypatch, module, name, size_of):

@@ -22,7 +22,9 @@ from skorch.helper import SliceDataset
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from sklearn_synset import SynsetAttributor, _row_source, _rows_for_net
+from sklearn_synset import SynsetAttributor
+from sklearn_synset._data import row_source
+from sklearn_synset._network import rows_for_net
 from tests.problems import mlp
 
 FAST = {
@@ -48,7 +50,7 @@ def digits():
 @pytest.fixture
 def everything_is_large(monkeypatch):
     """Nothing is small enough to be copied, and a few rows are many."""
-    for module in (_row_source, _rows_for_net):
+    for module in (row_source, rows_for_net):
         monkeypatch.setattr(module, "_COPIED_BYTES", -1)
 
 
@@ -141,7 +143,7 @@ def test_the_rows_held_at_once_hardly_change_the_results(digits, n_rows_at_once,
     X = X.astype(np.float64)
     groups = np.arange(len(X)) % 3  # some of more rows than are held at once
     expected = SynsetAttributor(make(), **FAST).fit(X, y, groups)
-    monkeypatch.setattr(_row_source, "_ROWS_AT_ONCE", n_rows_at_once)
+    monkeypatch.setattr(row_source, "_ROWS_AT_ONCE", n_rows_at_once)
     actual = SynsetAttributor(make(), batch_size=n_rows_at_once, **FAST).fit(X, y, groups)
     np.testing.assert_allclose(actual.transform(X), expected.transform(X), rtol=1e-6, atol=1e-9)
     np.testing.assert_allclose(actual.score_samples(X), expected.score_samples(X), rtol=1e-6)

@@ -16,7 +16,7 @@ from torch import nn
 
 import sklearn_synset._synset_attributor as estimator_file
 from sklearn_synset import SynsetAttributor
-from sklearn_synset._online._objective import margin, negative_squared_error
+from sklearn_synset._objective.objective import margin, negative_squared_error
 from tests.problems import mlp, seeded, small_conv, train
 from tests.reference import (
     linear_module,

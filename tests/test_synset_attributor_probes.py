@@ -16,8 +16,8 @@ from torch import nn
 
 import sklearn_synset._synset_attributor as estimator_file
 from sklearn_synset import SynsetAttributor
-from sklearn_synset._online import _probed_fidelity
-from sklearn_synset._online._objective import margin
+from sklearn_synset._objective.objective import margin
+from sklearn_synset._probes import probed_fidelity
 from tests.problems import mlp, seeded, train
 
 FAST = {"max_iter": 4, "n_steps": 8, "step_size": 0.05, "random_state": 0, "n_groups": 12}
@@ -177,7 +177,7 @@ def test_probes_are_trained_from_new_weights_where_that_is_possible(iris, module
 def test_effects_have_the_size_that_probes_tell(iris, module, monkeypatch):
     X, y = iris
     resized = SynsetAttributor(module, n_probes=12, **FAST).fit(X, y)
-    monkeypatch.setattr(_probed_fidelity, "size_factor", lambda predicted, measured: 1.0)
+    monkeypatch.setattr(probed_fidelity, "size_factor", lambda predicted, measured: 1.0)
     plain = clone(resized).fit(X, y)
     size = resized._online.size
     assert size != 1

@@ -19,7 +19,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from sklearn_synset import SynsetAttributor
-from sklearn_synset._functional_model import FunctionalModel
+from sklearn_synset._network.functional_model import FunctionalModel
 from tests import faults
 from tests.bad_inputs import SECTIONS, fitted
 from tests.problems import mlp

@@ -139,9 +139,9 @@ STAGES = {
         *("validate_data", "check_range", "wrap", "representatives", "group_centres"),
     ),
     "sklearn_synset._synset_attributor.SynsetAttributor": ("_partition", "_training_rows"),
-    "sklearn_synset._offline._distilled_synset": ("residual_norm", "starting_rows"),
-    "sklearn_synset._offline._distillation": ("row_bounds",),
-    "sklearn_synset._offline._anchors": ("training_gradients",),
+    "sklearn_synset._distillation.distilled_synset": ("residual_norm", "starting_rows"),
+    "sklearn_synset._distillation.distil": ("row_bounds",),
+    "sklearn_synset._distillation.anchors": ("training_gradients",),
 }
 
 

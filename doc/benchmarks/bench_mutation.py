@@ -1,4 +1,4 @@
-"""Mutate the two mathematics folders, and list the changes that no test notices.
+"""Mutate the folders of the mathematics, and list the changes that no test notices.
 
 A mutant is one small change: an operator, a comparison, a number, a condition, a sign, min for max,
 a call left out. Only tests that run the changed line are asked, those of the mathematics first and
@@ -7,7 +7,7 @@ doc/benchmarks/cache/mutation: a run that was broken off goes on where it was. W
 some survivors, nor need, is in mutants_explained.txt.
 
     python doc/benchmarks/bench_mutation.py cover             # which test runs which line; slow
-    python doc/benchmarks/bench_mutation.py cover tests/_online/test_removal.py  # after a change
+    python doc/benchmarks/bench_mutation.py cover tests/_probes/test_restart.py  # after a change
     python doc/benchmarks/bench_mutation.py run --near        # by the tests of the mathematics
     python doc/benchmarks/bench_mutation.py again             # survivors, by tests not yet asked
     python doc/benchmarks/bench_mutation.py report
@@ -50,7 +50,10 @@ COVERAGE, SECONDS, RESULTS = (
     CACHE / name for name in ("coverage", "seconds.json", "results.jsonl")
 )
 EXPLAINED = Path(__file__).parent / "mutants_explained.txt"
-FOLDERS = ("sklearn_synset/_offline", "sklearn_synset/_online")
+FOLDERS = ("_statistics", "_objective", "_curvature", "_retraining", "_distillation",
+           "_attribution", "_probes")  # fmt: skip
+FILES = ("_data/partition.py", "_data/group_assignment.py", "_network/norm_of_the_batch.py",
+         "_network/normalised_rows.py")  # fmt: skip
 PLAIN = ["-q", "-p", "no:cacheprovider", "-p", "no:faulthandler", "--rootdir", str(ROOT)]
 BROKEN = 77  # exit status of a fork that failed outside of a test
 SLOWEST = 60  # seconds; slower tests are not asked
@@ -124,10 +127,9 @@ class Tests:
 
         def order(test):
             file = test.partition("::")[0]
-            mirror = mutant.path.replace("sklearn_synset", "tests").replace("/_", "/test_")
-            mirror = mirror.replace("tests/test_o", "tests/_o")
-            is_own = file in (mirror, mutant.path)
-            is_near = file.startswith(("tests/_offline", "tests/_online"))
+            folder, name = Path(mutant.path).parts[1:]
+            is_own = file in (f"tests/{folder}/test_{name}", mutant.path)
+            is_near = file.startswith(tuple(f"tests/{near}/" for near in (*FOLDERS, folder)))
             return not is_own, not is_near, self.seconds.get(test, SLOWEST)
 
         quick = [test for test in found if self.seconds.get(test, SLOWEST) < SLOWEST]
@@ -351,8 +353,9 @@ def main():
     if options.what == "cover":
         raise SystemExit(cover(options.files))
     torch.set_num_threads(1)
-    files = sorted(path for folder in FOLDERS for path in (ROOT / folder).glob("_[a-z]*.py"))
-    mutator = Mutator(ROOT, files)
+    package = ROOT / "sklearn_synset"
+    files = [path for folder in FOLDERS for path in (package / folder).glob("[a-z]*.py")]
+    mutator = Mutator(ROOT, sorted([*files, *(package / file for file in FILES)]))
     if options.what == "report":
         return report(mutator)
     options.until = time.time() + 60 * options.minutes

@@ -26,9 +26,9 @@ from bench_fidelity import WEIGHT_DECAY
 from fidelity_tasks import evaluate, load_task
 
 from sklearn_synset import SynsetAttributor
-from sklearn_synset._offline._anchors import draw_anchors
-from sklearn_synset._offline._distillation import _norm
-from sklearn_synset._offline._reversed_gradient_matching import Matching, row_bounds
+from sklearn_synset._distillation.anchors import draw_anchors
+from sklearn_synset._distillation.distil import _norm
+from sklearn_synset._distillation.matching import Matching, row_bounds
 
 
 def restart(share, n_done, matching):

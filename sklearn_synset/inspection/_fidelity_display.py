@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from sklearn_synset._rank_correlation import mean_rank_correlation
-from sklearn_synset._slope import least_squares_slope
+from sklearn_synset._statistics.rank_correlation import mean_rank_correlation
+from sklearn_synset._statistics.slope import least_squares_slope
 from sklearn_synset.inspection._fitted_attributor import quantity_and_unit, unwrapped
 from sklearn_synset.inspection._plotting import (
     HELPS,

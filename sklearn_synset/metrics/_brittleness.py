@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils import Bunch, check_random_state, check_scalar
 
-from sklearn_synset._torch_interop import draw_seed
+from sklearn_synset._runtime.torch_interop import draw_seed
 from sklearn_synset.metrics._retrained_objective import predictor_outputs
 from sklearn_synset.metrics._row_order import ascending, check_shares, scores_of_rows
 from sklearn_synset.metrics._training import (

@@ -8,7 +8,7 @@ from scipy.stats import t as student_t
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import check_scalar
 
-from sklearn_synset._slope import least_squares_slope
+from sklearn_synset._statistics.slope import least_squares_slope
 from sklearn_synset.metrics._check_arrays import check_scores, check_truth
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.utils import check_array
 
-from sklearn_synset._rank_correlation import rank_correlations
+from sklearn_synset._statistics.rank_correlation import rank_correlations
 from sklearn_synset.metrics._check_arrays import average_queries, check_scores, check_truth
 
 

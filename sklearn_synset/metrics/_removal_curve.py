@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.metrics import get_scorer
 from sklearn.utils import Bunch, check_random_state, check_scalar
 
-from sklearn_synset._torch_interop import draw_seed
+from sklearn_synset._runtime.torch_interop import draw_seed
 from sklearn_synset.metrics._row_order import ascending, check_shares, scores_of_rows
 from sklearn_synset.metrics._training import (
     TrainingProblem,

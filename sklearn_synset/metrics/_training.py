@@ -16,10 +16,10 @@ from skorch import NeuralNet
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
-from sklearn_synset._parallel import in_parallel
-from sklearn_synset._skorch_net import criterion_target, initialized_clone, read_criterion
-from sklearn_synset._target import encode_target, read_target
-from sklearn_synset._torch_interop import keep_global_state
+from sklearn_synset._data.target import encode_target, read_target
+from sklearn_synset._network.skorch_net import criterion_target, initialized_clone, read_criterion
+from sklearn_synset._runtime.parallel import in_parallel
+from sklearn_synset._runtime.torch_interop import keep_global_state
 
 
 @dataclass(frozen=True, eq=False)

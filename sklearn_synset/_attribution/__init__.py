@@ -1,0 +1,1 @@
+"""What queries lose without groups, or without single rows."""

@@ -1,0 +1,166 @@
+"""How well a row is known: by the trained network, and by ones trained again without its like."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from sklearn_synset._attribution.rows_left_out import nearest_in_group
+from sklearn_synset._data.row_source import Rows
+from sklearn_synset._network.functional_model import FunctionalModel
+from sklearn_synset._network.training_loss import one_hot_targets
+from sklearn_synset._objective.evaluation import evaluate_objective
+from sklearn_synset._objective.objective import Objective, margin
+from sklearn_synset._retraining.checkpoints import checkpoints
+from sklearn_synset._retraining.leave_out import LeaveOut, leave_one_out, with_shorter_steps
+from sklearn_synset._retraining.removal import Retraining
+from sklearn_synset._retraining.synset import Synset
+
+_REWIND = 0.95  # little is left of what the trained weights know by heart
+_SHARE_OF_STEPS = 0.5  # what is learnt later is learnt by heart
+_FIRST_STEP, _N_CHECKPOINTS = 3, 8
+_N_FOLDS = 8
+_SHARE_OF_TRAINED = 2 / 3  # it has seen all rows, not a quarter of them
+
+
+def own_group_objectives(
+    model: FunctionalModel,
+    synset: Synset,
+    leave_out: LeaveOut,
+    X: Rows,
+    y: torch.Tensor,
+    own_group: torch.Tensor,
+    objective: Objective,
+) -> torch.Tensor:
+    r"""Return each row's objective, mean over the trained network and one that trains again.
+
+    Parameters
+    ----------
+    model : FunctionalModel
+        The trained network.
+
+    synset : Synset
+        What it is trained on again.
+
+    leave_out : LeaveOut
+        How; its `rewind` is not used. A callable solver has no path: the end takes its place.
+
+    X : Tensor or RowSource of shape (q, d...)
+        Rows.
+
+    y : Tensor of shape (q,) or (q, C)
+        Their labels or values.
+
+    own_group : Tensor of shape (q,)
+        Group that each falls in.
+
+    objective : callable
+        Maps outputs (q, C) and `y` to values (q,), larger for a better network.
+
+    Returns
+    -------
+    objectives : Tensor of shape (q,)
+        :math:`\frac{2}{3} o_i(\theta_T) + \frac{1}{3 |P|} \sum_{t \in P}
+        o_i(\theta^{(t)}_{S \setminus F_i})`, where the fold :math:`F_i` holds the synset
+        row that is nearest in the row's own group, and a path starts from weights that 0.95 of the
+        outputs are taken away from. P are steps spread evenly in their logarithm over the first
+        half of the retraining. Margins are averaged as probabilities: the log-odds of their mean.
+
+    Notes
+    -----
+    The folds part every group's rows as evenly as they can, eight in all, whatever the number of
+    groups. A row with a wrong label is learnt late, and from itself and its like alone. The mean
+    over the path is an area under the margin [1]_ of networks that have not seen what stands for
+    the row; the trained network is the best judge of rows that it does not know by heart. As
+    probabilities, no network outvotes the others by being surer of everything.
+
+    References
+    ----------
+    .. [1] Pleiss, Zhang, Elenberg, Weinberger, "Identifying mislabeled data using the area under
+       the margin ranking", NeurIPS 2020, section 3.
+    """
+    size, mean = leave_out.batch_size, _Mean(len(X), y.device, is_log_odds=objective is margin)
+    folds = _in_folds(synset, leave_out.seed)
+    nearest = nearest_in_group(X, one_hot_targets(model, y), own_group, synset)
+    rows_of_fold = [
+        (folds.group[nearest] == fold).nonzero()[:, 0] for fold in range(folds.n_groups)
+    ]
+    everyone = torch.arange(len(X), device=y.device)
+    mean.add(
+        everyone, evaluate_objective(model, model.theta, X, y, objective, size), _SHARE_OF_TRAINED
+    )
+    retraining = _early_retraining(model, folds, leave_out)
+    kept = leave_one_out(folds)
+    for networks in torch.arange(len(kept)).split(leave_out.n_networks(model, folds)):
+        checkpoints = _checkpoints(model, folds, leave_out, kept[networks], retraining)
+        for thetas in checkpoints:
+            for fold, theta in zip(networks.tolist(), thetas, strict=True):
+                for rows in rows_of_fold[fold].split(size):
+                    if len(rows):
+                        values = evaluate_objective(model, theta, X[rows], y[rows], objective, size)
+                        mean.add(rows, values, (1 - _SHARE_OF_TRAINED) / len(checkpoints))
+    return mean.value.to(model.dtype)
+
+
+class _Mean:
+    """Mean (q,) of rows' objectives over networks; of log-odds, those of the mean probability."""
+
+    def __init__(self, n_rows: int, device: torch.device, *, is_log_odds: bool) -> None:
+        # Not in float32: the probability of a label is 1 for most rows there.
+        self._total = torch.zeros(n_rows, dtype=torch.float64, device=device)
+        self._against = torch.zeros_like(self._total) if is_log_odds else None
+
+    def add(self, rows: torch.Tensor, values: torch.Tensor, weight: float) -> None:
+        """Add some rows' objectives under one network."""
+        values = values.double()
+        if self._against is not None:
+            self._against[rows] += weight * torch.sigmoid(-values)
+            values = torch.sigmoid(values)
+        self._total[rows] += weight * values
+
+    @property
+    def value(self) -> torch.Tensor:
+        """What was added, put together."""
+        if self._against is None:
+            return self._total
+        least = torch.finfo(torch.float64).tiny
+        return self._total.clamp(min=least).log() - self._against.clamp(min=least).log()
+
+
+def _in_folds(synset: Synset, seed: int) -> Synset:
+    """Deal the rows of each group in turn out to folds, in random order within a group."""
+    generator = torch.Generator().manual_seed(seed)
+    n_rows, device = len(synset.weight), synset.group.device
+    shuffled = torch.randperm(n_rows, generator=generator).to(device)
+    order = shuffled[synset.group[shuffled].argsort(stable=True)]
+    n_folds, fold = min(_N_FOLDS, n_rows), torch.empty_like(synset.group)
+    fold[order] = torch.arange(n_rows, device=device) % n_folds
+    weight = synset.weight.new_zeros(n_folds).index_add(0, fold, synset.weight)
+    return replace(synset, group=fold, group_size=weight)
+
+
+def _early_retraining(model: FunctionalModel, synset: Synset, leave_out: LeaveOut) -> Retraining:
+    """Plan the first half of a retraining from weights that are rewound far."""
+    if callable(leave_out.solver):
+        return leave_out.plan(model, synset)
+    whole = replace(leave_out, rewind=_REWIND).plan(model, synset)
+    return replace(whole, n_steps=max(1, round(_SHARE_OF_STEPS * whole.n_steps)))
+
+
+def _checkpoints(
+    model: FunctionalModel,
+    synset: Synset,
+    leave_out: LeaveOut,
+    kept: torch.Tensor,
+    retraining: Retraining,
+) -> list[torch.Tensor]:
+    """Return weights (R, D) along the paths; with shorter steps if one of them diverges."""
+    if callable(leave_out.solver):
+        return [model.theta + leave_out.displacements(model, synset, kept, retraining)]
+    first, last = min(_FIRST_STEP, retraining.n_steps), retraining.n_steps
+    steps = set(np.geomspace(first, last, _N_CHECKPOINTS).round().astype(int).tolist())
+
+    def passed(plan: Retraining) -> list[torch.Tensor]:
+        return list(checkpoints(model, synset, kept, plan, steps).values())
+
+    return with_shorter_steps(passed, retraining)

@@ -1,0 +1,1 @@
+"""Derivatives of loss and outputs by the weights."""

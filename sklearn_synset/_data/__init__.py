@@ -1,0 +1,1 @@
+"""The data: rows, targets, and the groups that training rows are in."""

@@ -1,0 +1,1 @@
+"""From the training rows to a synset."""

@@ -1,0 +1,225 @@
+"""The offline stage: from starting rows to the synset, in rounds of anchors and matching."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+
+from sklearn_synset._data.training_data import TrainingRows
+from sklearn_synset._distillation.anchors import Anchor, Norm, draw_anchors
+from sklearn_synset._distillation.distance import DISTANCES, Distance, squared_error
+from sklearn_synset._distillation.matching import Matching, row_bounds
+from sklearn_synset._distillation.prediction_norm import prediction_norm
+from sklearn_synset._network.functional_model import FunctionalModel
+from sklearn_synset._retraining.removal import Retraining
+from sklearn_synset._retraining.rewinding import on_the_way
+from sklearn_synset._retraining.synset import Synset
+
+_AUTO_STEPS, _FULL_STEPS_ROWS = 800, 500
+_FEWEST_STEPS = 50  # fewer are not worth the anchors' passes over the training rows
+_N_ROUNDS = 4
+_ANCHORS_PER_ROUND = 6
+_COPIES_OF_ROWS = 8  # their moves, the moments of these, and the like
+_ANCHOR_BYTES = 2**28
+_MOMENTUM_GAIN = 10.0  # steps with momentum 0.9 are worth ten plain ones
+
+Planner = Callable[[FunctionalModel, Synset], Retraining]
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """Outcome of a distillation.
+
+    Parameters
+    ----------
+    candidates : list of Synset
+        The starting rows, and the matched ones.
+
+    loss_curve : list of float
+        Gradient distance before each step.
+    """
+
+    candidates: list[Synset]
+    loss_curve: list[float] = field(default_factory=list)
+
+
+def n_steps(max_iter: int | str, n_rows: int) -> int:
+    """Return how many steps to distil for.
+
+    Parameters
+    ----------
+    max_iter : int or "auto"
+        "auto" is 800 up to 500 synset rows, and falls with the square of their number beyond, to
+        none from 2,000 on: the more rows a group has, the less there is to gain by moving them.
+
+    n_rows : int
+        Synset rows.
+
+    Returns
+    -------
+    n_steps : int
+        The steps.
+
+    Examples
+    --------
+    >>> from sklearn_synset._distillation.distil import n_steps
+    >>> [n_steps("auto", n_rows) for n_rows in (100, 1000, 2000, 2500)]
+    [800, 200, 50, 0]
+    """
+    if max_iter != "auto":
+        return int(max_iter)
+    steps = int(_AUTO_STEPS * min(1.0, _FULL_STEPS_ROWS / n_rows) ** 2)
+    return steps if steps >= _FEWEST_STEPS else 0
+
+
+def distil(
+    models: list[FunctionalModel],
+    rows: TrainingRows,
+    start: Synset,
+    plan: Planner,
+    *,
+    distance: str | Distance,
+    max_iter: int,
+    learning_rate: float,
+    tol: float,
+    generator: torch.Generator,
+    report: Callable[[float], None],
+    former: Distilled | None = None,
+) -> Distilled:
+    """Match the synset to the training rows along the removal paths of all networks.
+
+    Parameters
+    ----------
+    models : list of FunctionalModel
+        The trained networks that one synset has to serve.
+
+    rows : TrainingRows
+        The training rows.
+
+    start : Synset
+        Where to start.
+
+    plan : callable
+        Maps a network and a synset to the `Retraining` whose paths are matched.
+
+    distance : {"prediction", "squared_error", "cosine"} or callable
+        What is made small; a callable maps the synset's and the real group gradients (K, D) to a
+        distance.
+
+    max_iter : int
+        Steps of matching, with those of `former`; 0 leaves the starting rows.
+
+    learning_rate : float
+        Size of the first step, see `Matching`.
+
+    tol : float
+        Stops at the end of a round whose mean distance is below.
+
+    generator : torch.Generator
+        On the CPU.
+
+    report : callable
+        Is told the distance after each step.
+
+    former : Distilled, default=None
+        A distillation from the same `start` to go on with.
+
+    Returns
+    -------
+    distilled : Distilled
+        The stages of the synset, and the way there.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the distance stops being finite, or the synset can no longer be trained on.
+    """
+    former = former or Distilled([start])
+    n_done = len(former.loss_curve)
+    if max_iter <= n_done:
+        return former
+    bounds = row_bounds(rows.X, rows.targets, models[0])
+    curve, reached = list(former.loss_curve), former.candidates[-1]
+    earlier = None if len(former.candidates) == 1 else reached
+    matching = Matching(models[0], start, bounds, learning_rate, max_iter, curve, earlier)
+    anchors: list[Anchor] = []
+    plans = [plan(model, reached) for model in models]
+    norms = [
+        _norm(distance, model, retraining, rows, generator)
+        for model, retraining in zip(models, plans, strict=True)
+    ]
+    n_iters = [n for n in np.diff(np.linspace(n_done, max_iter, _N_ROUNDS + 1).astype(int)) if n]
+    for part, n_iter in enumerate(n_iters):
+        if part:
+            try:
+                plans = [plan(model, matching.result) for model in models]
+            except FloatingPointError:
+                return _given_up(former, matching)
+        for model, retraining, norm in zip(models, plans, norms, strict=True):
+            anchors += draw_anchors(
+                model, matching.result, rows, retraining, norm, _ANCHORS_PER_ROUND, generator
+            )
+        anchors = anchors[-_n_affordable(anchors[-1], start) :]
+        matching.run(anchors, n_iter, generator, report)
+        mean_distance = np.mean(matching.loss_curve[-n_iter:])
+        if not np.isfinite(mean_distance):
+            return _given_up(former, matching)
+        if mean_distance < tol:
+            break
+    if mean_distance > matching.loss_curve[0]:
+        try:
+            plans = [plan(model, matching.result) for model in models]
+        except FloatingPointError:
+            return _given_up(former, matching)
+    return Distilled([start, matching.result], matching.loss_curve)
+
+
+def _given_up(former: Distilled, matching: Matching) -> Distilled:
+    """Return what was there before, with a warning."""
+    kept = "starting rows are" if len(former.candidates) == 1 else "former rows are"
+    warnings.warn(
+        f"The distillation diverged, and the synset's {kept} kept; lower learning_rate.",
+        ConvergenceWarning,
+        stacklevel=3,
+    )
+    return Distilled(former.candidates, matching.loss_curve)
+
+
+def _norm(
+    distance: str | Distance,
+    model: FunctionalModel,
+    retraining: Retraining,
+    rows: TrainingRows,
+    generator: torch.Generator,
+) -> Norm:
+    """Turn a name into a norm, for a network and the length of its retraining."""
+    if distance != "prediction":
+        function = DISTANCES[distance] if isinstance(distance, str) else distance
+        return Norm(lambda gradients: gradients, _scalar(function))
+    # Directions that retraining has no time to follow are damped by one over that time.
+    time = _MOMENTUM_GAIN * retraining.n_steps * retraining.step_size
+    damping = model.weight_decay + retraining.damping + 1 / time
+    norm = prediction_norm(model, on_the_way(model, retraining.rewind), rows.X, damping, generator)
+    return Norm(norm.whiten, squared_error)
+
+
+def _scalar(distance: Distance) -> Distance:
+    """Return the distance, with an error when it is no scalar."""
+
+    def checked(synset: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+        value = distance(synset, real)
+        if value.ndim:
+            raise ValueError(f"distance must return a scalar, got shape {tuple(value.shape)}.")
+        return value
+
+    return checked
+
+
+def _n_affordable(anchor: Anchor, synset: Synset) -> int:
+    """Anchors whose real gradients may be held at once, beside what learning the rows takes."""
+    size = anchor.gradients.numel() * anchor.gradients.element_size()
+    rows = synset.X.numel() * synset.X.element_size() * _COPIES_OF_ROWS
+    return max(2, (_ANCHOR_BYTES - rows) // size)

@@ -1,0 +1,302 @@
+"""A trained network as a function of its weights, checked to be one."""
+
+import copy
+import math
+import threading
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch.func import functional_call
+
+from sklearn_synset._network.checks import check_output, output_width, probe, trainable_parameters
+from sklearn_synset._network.transform_checks import check_transforms
+from sklearn_synset._runtime.torch_interop import as_tensor, plain_attention, resolve_device
+
+_HALF = (torch.float16, torch.bfloat16)
+
+
+@dataclass(frozen=True, eq=False)
+class FunctionalModel:
+    r"""A trained network as a function of its trainable weights and its input.
+
+    Parameters
+    ----------
+    module : Module
+        A copy of its own, in evaluation mode; no parameter requires a gradient.
+
+    theta : Tensor of shape (D,)
+        The trained weights: every parameter that was trainable, flattened, tied ones once.
+
+    names : tuple of str
+        Name of every trainable parameter, in the order of `theta`.
+
+    shapes : tuple of tuple of int
+        Shape of every trainable parameter.
+
+    loss : {"cross_entropy", "squared_error"}
+        Loss :math:`\ell` of a row: cross-entropy of the logits, or
+        :math:`\frac{1}{2}` `loss_scale` :math:`\lVert f(x) - y \rVert^2`.
+
+    loss_scale : float
+        1 for cross-entropy. 2 / C for squared error, which is :class:`torch.nn.MSELoss`.
+
+    weight_decay : float
+        :math:`\lambda` in the training objective :math:`\frac{1}{n} \sum_i \ell_i(\theta) +
+        \frac{\lambda}{2} \lVert \theta \rVert^2`.
+
+    n_outputs : int
+        C, the number of logits or predictions of a row.
+
+    link : {"identity", "single_logit", "probability"}, default="identity"
+        What makes the logits: the module's output as it is; (0, z) of its single logit z; the
+        logarithm of its probabilities.
+
+    output_order : tuple of int, default=None
+        Column of the module for each class; None if they are in order.
+
+    input_shape : tuple of int, default=None
+        Shape that flat rows are given for the module.
+
+    is_attention_plain : bool, default=False
+        Whether attention is computed without fused kernels, which lack second derivatives.
+
+    live_norms : tuple of str, default=()
+        Names of normalisations that use statistics of the rows that they are given.
+
+    Notes
+    -----
+    Threads take turns: while the module runs on other weights, these are inside it.
+    """
+
+    module: torch.nn.Module
+    theta: torch.Tensor
+    names: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    loss: str
+    loss_scale: float
+    weight_decay: float
+    n_outputs: int
+    link: str = "identity"
+    output_order: tuple[int, ...] | None = None
+    input_shape: tuple[int, ...] | None = None
+    is_attention_plain: bool = False
+    live_norms: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_turn", threading.RLock())
+
+    def __getstate__(self) -> dict:
+        return {name: value for name, value in vars(self).items() if name != "_turn"}
+
+    def __setstate__(self, state: dict) -> None:
+        vars(self).update(state)
+        self.__post_init__()
+
+    def __call__(
+        self, theta: torch.Tensor, X: torch.Tensor, row_weight: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        r"""Evaluate the network; differentiable, and fit for `vmap` over either argument.
+
+        Parameters
+        ----------
+        theta : Tensor of shape (D,)
+            Weights.
+
+        X : Tensor of shape (n, d) or (n, \*input_shape)
+            Rows.
+
+        row_weight : Tensor of shape (n,), default=None
+            How much each row counts in statistics of `live_norms`; 1 if None.
+
+        Returns
+        -------
+        outputs : Tensor of shape (n, C)
+            Logits in the order of the classes, or predictions.
+        """
+        is_flat = self.input_shape is not None and X.ndim == 2
+        rows = X.reshape(len(X), *self.input_shape) if is_flat else X  # type: ignore[misc]
+        attention = plain_attention() if self.is_attention_plain else nullcontext()
+        state = self.unflatten(theta)
+        if row_weight is not None:
+            state |= {f"{name}.row_weight": row_weight for name in self.live_norms}
+        with self._turn, attention:  # type: ignore[attr-defined]
+            output = functional_call(self.module, state, (rows,))
+        output = linked(output.reshape(len(X), -1), self.link)
+        return output if self.output_order is None else output[:, list(self.output_order)]
+
+    def unflatten(self, theta: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Cut a weight vector into the module's parameters.
+
+        Parameters
+        ----------
+        theta : Tensor of shape (D,)
+            Weights.
+
+        Returns
+        -------
+        parameters : dict of str to Tensor
+            Views of `theta` by parameter name.
+        """
+        pieces = theta.split([math.prod(shape) for shape in self.shapes])
+        named = zip(self.names, pieces, self.shapes, strict=True)
+        return {name: piece.reshape(shape) for name, piece, shape in named}
+
+    def copied_module(self) -> torch.nn.Module:
+        """Return a copy of the module, with its own weights in it."""
+        with self._turn:  # type: ignore[attr-defined]
+            return copy_module(self.module)
+
+    @property
+    def n_parameters(self) -> int:
+        """D, the number of trainable weights."""
+        return len(self.theta)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The floating dtype of weights, rows and outputs."""
+        return self.theta.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.theta.device
+
+
+def linked(output: torch.Tensor, link: str) -> torch.Tensor:
+    """Make logits, or predictions, of a module's outputs.
+
+    Parameters
+    ----------
+    output : Tensor of shape (n, c)
+        What the module returned.
+
+    link : {"identity", "single_logit", "probability"}
+        As of :class:`FunctionalModel`.
+
+    Returns
+    -------
+    outputs : Tensor of shape (n, C)
+        Two columns for a single logit, as many as came otherwise.
+    """
+    if link == "single_logit":
+        return torch.cat([torch.zeros_like(output), output], dim=-1)
+    if link == "probability":
+        # The same epsilon as in skorch's loss.
+        return (output + torch.finfo(output.dtype).eps).log()
+    return output
+
+
+def freeze(
+    module: torch.nn.Module,
+    X: np.ndarray,
+    *,
+    n_outputs: int,
+    loss: str,
+    link: str | None = None,
+    output_order: tuple[int, ...] | None = None,
+    weight_decay: float = 0.0,
+    input_shape: tuple[int, ...] | None = None,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> FunctionalModel:
+    """Check a module on two rows and make a function of a copy of it.
+
+    Parameters
+    ----------
+    module : Module
+        Left as it is.
+
+    X : ndarray of shape (n, d...)
+        Training rows, of which the first and the last are tried.
+
+    n_outputs : int
+        Expected number of classes, or of targets.
+
+    loss, link, output_order, weight_decay, input_shape
+        As of :class:`FunctionalModel`. A `link` of None means what the output's width says: one
+        logit for two classes, else the identity.
+
+    device : torch.device or str, default=None
+        Where to compute; where the module is if None.
+
+    dtype : torch.dtype, default=None
+        What to compute in; the dtype of the first trainable parameter if None, and float32 in the
+        place of half precision.
+
+    Returns
+    -------
+    model : FunctionalModel
+        Shares nothing with `module`.
+
+    Raises
+    ------
+    TypeError
+        If the module returns something else than a tensor.
+
+    ValueError
+        If the weights are not finite, none is trainable, the module cannot take the rows, its
+        output is of another width, a row's output depends on the rest of its batch, or it cannot
+        be differentiated twice.
+    """
+    trainable = trainable_parameters(module)
+    own = copy_module(module).eval().requires_grad_(False)
+    dtype = dtype or trainable[0][1].dtype
+    dtype = torch.float32 if dtype in _HALF else dtype
+    own.to(device=resolve_device(device, module), dtype=dtype)
+    own_parameters = dict(own.named_parameters())
+    theta = torch.cat([own_parameters[name].detach().flatten() for name, _ in trainable])
+    output = probe(own, X, input_shape=input_shape, dtype=theta.dtype, device=theta.device)
+    if link is None:
+        is_single = loss == "cross_entropy" and n_outputs == 2 and output_width(output) == 1
+        link = "single_logit" if is_single else "identity"
+    check_output(output, n_outputs, loss, link)
+    model = FunctionalModel(
+        module=own,
+        theta=theta,
+        names=tuple(name for name, _ in trainable),
+        shapes=tuple(tuple(parameter.shape) for _, parameter in trainable),
+        loss=loss,
+        loss_scale=1.0 if loss == "cross_entropy" else 2.0 / n_outputs,
+        weight_decay=weight_decay,
+        n_outputs=n_outputs,
+        link=link,
+        output_order=output_order,
+        input_shape=input_shape,
+    )
+    return _differentiable(model, as_tensor(X[[0, -1]], dtype=model.dtype, device=model.device))
+
+
+def _differentiable(model: FunctionalModel, X: torch.Tensor) -> FunctionalModel:
+    """Return the model, with plain attention if it cannot be differentiated otherwise."""
+    try:
+        check_transforms(model, model.theta, X)
+        return model
+    except ValueError as error:
+        plain = replace(model, is_attention_plain=True)
+        try:
+            check_transforms(plain, plain.theta, X)
+        except ValueError:
+            raise error from error.__cause__
+        return plain
+
+
+def copy_module(module: torch.nn.Module) -> torch.nn.Module:
+    """Copy a module without its gradients, even one that keeps intermediate results.
+
+    Parameters
+    ----------
+    module : Module
+        Left as it is.
+
+    Returns
+    -------
+    copied : Module
+        Of the same class, mode, device and `requires_grad`.
+    """
+    # deepcopy refuses tensors that hang in an autograd graph, such as a cached activation.
+    attributes = [value for part in module.modules() for value in vars(part).values()]
+    tensors = [value for value in attributes if isinstance(value, torch.Tensor)]
+    memo: dict[int, object] = {id(t): t.detach().clone() for t in tensors if not t.is_leaf}
+    return copy.deepcopy(module, memo)

@@ -1,0 +1,97 @@
+"""Train a skorch net without some rows, and everything else as with them."""
+
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+from sklearn.base import clone
+from skorch import NeuralNet
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.data import BatchSampler, DataLoader, Dataset
+
+from sklearn_synset._network.rows_for_net import RowsOnDemand
+
+_OF_BATCHES = ("batch_size", "shuffle", "sampler", "drop_last")
+
+
+class KeptBatches:
+    """Batches of row indices from which some rows are taken out.
+
+    Parameters
+    ----------
+    batches : BatchSampler
+        The batches of all rows.
+
+    kept : ndarray of shape (n,), dtype bool
+        Rows to keep.
+
+    smallest : int
+        Fewest rows of a batch that rows were taken from; smaller ones are skipped.
+    """
+
+    def __init__(self, batches: BatchSampler, kept: np.ndarray, smallest: int) -> None:
+        self.batches, self.kept, self.smallest = batches, kept, smallest
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Yield the kept rows of every batch, in the order of the batch."""
+        for batch in self.batches:
+            rows = [row for row in batch if self.kept[row]]
+            if rows and (len(rows) >= self.smallest or len(rows) == len(batch)):
+                yield rows
+
+    def __len__(self) -> int:
+        """Most batches that are yielded."""
+        return len(self.batches)
+
+
+def clone_without(
+    net: NeuralNet, X: np.ndarray | RowsOnDemand, y: np.ndarray, kept: np.ndarray
+) -> tuple[NeuralNet, np.ndarray | RowsOnDemand, np.ndarray]:
+    """Clone a net so that fitting it leaves some rows out.
+
+    Parameters
+    ----------
+    net : NeuralNet
+        Initialised; left as it is.
+
+    X : ndarray or RowsOnDemand of shape (n, d...)
+        All rows.
+
+    y : ndarray of shape (n, ...)
+        Their targets.
+
+    kept : ndarray of shape (n,), dtype bool
+        Rows to train on.
+
+    Returns
+    -------
+    net : NeuralNet
+        Not fitted.
+
+    X, y : ndarray (or RowsOnDemand)
+        What to fit it on.
+
+    Notes
+    -----
+    From the same seed the rows come in the same order and in the same batches, less those that are
+    left out: two networks then differ by those rows alone. A net with its own way of making
+    batches, or that splits rows off, is given the kept rows only.
+    """
+    plain = net.get_params(deep=False)
+    draws_batches = "iterator_train__batch_sampler" in plain or plain["batch_size"] is None
+    if net.iterator_train is not DataLoader or net.train_split is not None or draws_batches:
+        return clone(net), X[kept], y[kept]
+    # Normalisation by the batch fails on a single row.
+    by_batch = any(isinstance(part, _BatchNorm) for part in net.module_.modules())
+    loader = partial(_loader_of_kept_rows, kept=kept, smallest=2 if by_batch else 1)
+    return clone(net).set_params(iterator_train=loader), X, y
+
+
+def _loader_of_kept_rows(
+    dataset: Dataset, *, kept: np.ndarray, smallest: int, **params: object
+) -> DataLoader:
+    """Return the loader that skorch would make, over the kept rows."""
+    everything: DataLoader = DataLoader(dataset, **params)  # type: ignore[arg-type]
+    others = {name: value for name, value in params.items() if name not in _OF_BATCHES}
+    batches = KeptBatches(everything.batch_sampler, kept, smallest)  # type: ignore[arg-type]
+    return DataLoader(dataset, batch_sampler=batches, **others)  # type: ignore[arg-type]

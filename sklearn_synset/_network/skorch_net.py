@@ -1,0 +1,328 @@
+"""What a skorch net says about its training: loss, weight decay, order of the classes."""
+
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from skorch import NeuralNet, NeuralNetBinaryClassifier, NeuralNetClassifier
+from tqdm.auto import tqdm
+
+from sklearn_synset._network.kept_rows import clone_without
+from sklearn_synset._network.rows_for_net import RowsOnDemand
+from sklearn_synset._runtime.torch_interop import as_array, as_tensor, keep_global_state
+
+SUPPORTED_CRITERIA = (
+    "torch.nn.CrossEntropyLoss, torch.nn.NLLLoss, torch.nn.BCEWithLogitsLoss and "
+    "torch.nn.MSELoss, with reduction='mean' and neither class weights nor label smoothing"
+)
+
+
+class TrainingLoss(NamedTuple):
+    """The loss a model was trained with, and how its outputs enter.
+
+    Parameters
+    ----------
+    loss : {"cross_entropy", "squared_error"}
+        Name of the loss.
+
+    link : {"identity", "single_logit", "probability"}
+        What makes logits (or predictions) of the module's outputs.
+    """
+
+    loss: str
+    link: str
+
+
+def read_criterion(net: NeuralNet) -> TrainingLoss:
+    """Read the loss of an initialised net.
+
+    Parameters
+    ----------
+    net : NeuralNet
+        With its `criterion_`.
+
+    Returns
+    -------
+    training_loss : TrainingLoss
+        The loss and the link.
+
+    Raises
+    ------
+    ValueError
+        If the criterion, or a `get_loss` of the net's own, is not supported.
+    """
+    criterion = net.criterion_
+    # skorch's classifier takes the logarithm of the module's probabilities for this criterion.
+    nll_link = "probability" if isinstance(net, NeuralNetClassifier) else "identity"
+    known = {
+        torch.nn.CrossEntropyLoss: TrainingLoss("cross_entropy", "identity"),
+        torch.nn.NLLLoss: TrainingLoss("cross_entropy", nll_link),
+        torch.nn.BCEWithLogitsLoss: TrainingLoss("cross_entropy", "single_logit"),
+        torch.nn.MSELoss: TrainingLoss("squared_error", "identity"),
+    }
+    is_plain = (
+        getattr(criterion, "weight", None) is None
+        and getattr(criterion, "pos_weight", None) is None
+        and getattr(criterion, "label_smoothing", 0.0) == 0.0
+        and getattr(criterion, "reduction", "mean") == "mean"
+    )
+    if type(criterion) not in known or not is_plain:
+        raise ValueError(f"Supported criteria are {SUPPORTED_CRITERIA}; got {criterion!r}.")
+    if type(net).get_loss not in (NeuralNet.get_loss, NeuralNetClassifier.get_loss):
+        raise ValueError(
+            f"{type(net).__name__} has a get_loss of its own, whose gradient is not known here; "
+            f"supported criteria are {SUPPORTED_CRITERIA}."
+        )
+    return known[type(criterion)]
+
+
+def read_weight_decay(net: NeuralNet) -> float:
+    """Read the weight decay of an initialised net's optimizer.
+
+    Parameters
+    ----------
+    net : NeuralNet
+        With its `optimizer_`.
+
+    Returns
+    -------
+    weight_decay : float
+        The coefficient of half the squared norm of the weights; 0 for an optimizer without one.
+
+    Raises
+    ------
+    ValueError
+        If parameter groups differ in it.
+    """
+    found = {float(group.get("weight_decay", 0.0)) for group in net.optimizer_.param_groups}
+    if len(found) > 1:
+        raise ValueError(
+            f"The optimizer's parameter groups have different weight decays ({sorted(found)}); "
+            "pass one number as weight_decay."
+        )
+    return found.pop()
+
+
+def output_order(net: NeuralNet, classes: np.ndarray) -> tuple[int, ...] | None:
+    """Find the output column of every class of an already fitted net.
+
+    Parameters
+    ----------
+    net : NeuralNet
+        Fitted.
+
+    classes : ndarray of shape (C,)
+        Sorted labels.
+
+    Returns
+    -------
+    order : tuple of int or None
+        Column of each class; None when the columns are in the order of `classes`, as they are
+        for labels that were encoded as 0, …, C - 1 before training.
+
+    Raises
+    ------
+    ValueError
+        If the net was given other labels through its parameter `classes`.
+    """
+    given = getattr(net, "classes", None)
+    if given is None:
+        return None
+    known = list(np.asarray(given).tolist())
+    if set(known) == set(range(len(classes))):
+        order = tuple(known.index(code) for code in range(len(classes)))
+    elif set(known) == set(classes.tolist()):
+        order = tuple(known.index(label) for label in classes.tolist())
+    else:
+        raise ValueError(f"The net knows the classes {known}, but y holds {classes.tolist()}.")
+    return None if order == tuple(range(len(order))) else order
+
+
+def check_net_is_fitted(net: NeuralNet) -> None:
+    """Raise a NotFittedError unless the net holds a module.
+
+    Parameters
+    ----------
+    net : NeuralNet
+        The net inside a FrozenEstimator.
+    """
+    if not hasattr(net, "module_"):
+        raise NotFittedError(
+            f"The frozen {type(net).__name__} is not fitted. Fit it (or load its parameters) "
+            "first, or pass the net without FrozenEstimator to have it trained."
+        )
+
+
+def initialized_clone(net: NeuralNet, device: torch.device | None, seed: int) -> NeuralNet:
+    """Clone a net and build its module from a seed.
+
+    Parameters
+    ----------
+    net : NeuralNet
+        Left as it is.
+
+    device : torch.device or None
+        Overrides the net's own device.
+
+    seed : int
+        Seeds the initial weights.
+
+    Returns
+    -------
+    net : NeuralNet
+        Initialised, not trained.
+    """
+    copied = clone(net)
+    if device is not None:
+        copied.set_params(device=str(device))
+    if str(copied.device).startswith("cuda") and torch.cuda.is_available():
+        # keep_global_state looks after the generators of a CUDA that is in use.
+        torch.cuda.init()
+    with keep_global_state(seed), torch.enable_grad():
+        return copied.initialize()
+
+
+def fitted_clone(
+    net: NeuralNet,
+    X: np.ndarray | RowsOnDemand,
+    y: np.ndarray,
+    seed: int,
+    n_threads: int | None = None,
+    kept: np.ndarray | None = None,
+    verbose: int = 0,
+) -> NeuralNet:
+    """Clone a net and train it from a seed, whatever the global random state.
+
+    Parameters
+    ----------
+    net : NeuralNet
+        Initialised; left as it is.
+
+    X : ndarray or RowsOnDemand of shape (n, d...)
+        Rows, in the dtype of the module.
+
+    y : ndarray
+        As `criterion_target` returns it.
+
+    seed : int
+        Seeds the initial weights and the order of the rows.
+
+    n_threads : int, default=None
+        Number of torch's threads during the training; as it is if None.
+
+    kept : ndarray of shape (n,), dtype bool, default=None
+        Rows to train on, in the order that all rows would have; all of them if None.
+
+    verbose : int, default=0
+        Shows a progress bar over the epochs if positive, unless the net reports them itself.
+
+    Returns
+    -------
+    net : NeuralNet
+        Trained.
+
+    Warns
+    -----
+    UserWarning
+        If the net keeps rows from its training, which are attributed to all the same.
+    """
+    if net.train_split is not None and kept is None:
+        warnings.warn(
+            "The net's train_split holds rows back from its training, but effects are told for "
+            "all rows given to fit; set train_split=None.",
+            UserWarning,
+            stacklevel=2,
+        )
+    with keep_global_state(seed), torch.enable_grad():
+        if n_threads is not None:
+            torch.set_num_threads(n_threads)
+        copied = clone(net)
+        if kept is not None:
+            copied, X, y = clone_without(net, X, y, kept)
+        with _stops_when_interrupted(copied), _shown_epochs(copied, verbose):
+            return copied.fit(X, y)
+
+
+@contextmanager
+def _shown_epochs(net: NeuralNet, verbose: int) -> Iterator[None]:
+    """Show a progress bar over the epochs of a training."""
+    if not verbose or net.verbose:
+        yield
+        return
+    with tqdm(total=net.max_epochs, desc="Training", unit="epoch") as progress:
+
+        def notify(method_name, **kwargs):
+            type(net).notify(net, method_name, **kwargs)
+            if method_name == "on_epoch_end":
+                progress.update()
+
+        vars(net)["notify"] = notify
+        try:
+            yield
+            progress.total = progress.n  # also where a callback ended it early
+        finally:
+            vars(net).pop("notify", None)
+
+
+@contextmanager
+def _stops_when_interrupted(net: NeuralNet) -> Iterator[None]:
+    """Raise the user's KeyboardInterrupt, which skorch takes for an early end of the training.
+
+    Callbacks raise it too, to stop early: those that come through `notify` are left to skorch.
+    """
+    interrupts: list[KeyboardInterrupt] = []
+
+    def fit_loop(*args, **kwargs):
+        try:
+            return type(net).fit_loop(net, *args, **kwargs)
+        except KeyboardInterrupt as interrupt:
+            frames = traceback.extract_tb(interrupt.__traceback__)
+            if not any(frame.name == "notify" for frame in frames):
+                interrupts.append(interrupt)
+            raise
+
+    vars(net)["fit_loop"] = fit_loop
+    try:
+        yield
+        if interrupts:
+            raise interrupts[0]
+    finally:
+        vars(net).pop("fit_loop", None)
+
+
+def criterion_target(net: NeuralNet, y: np.ndarray, *, dtype: torch.dtype, ndim: int) -> np.ndarray:
+    """Convert encoded labels or targets to what the net's criterion compares with.
+
+    Parameters
+    ----------
+    net : NeuralNet
+        Initialised.
+
+    y : ndarray of shape (n,) or (n, t)
+        Encoded labels, or targets.
+
+    dtype : torch.dtype
+        Of the module.
+
+    ndim : int
+        Dimensions of the module's output for a batch of rows.
+
+    Returns
+    -------
+    target : ndarray of shape (n,) or (n, t)
+        int64 for criteria that take labels; for element-wise ones of the dtype and with the
+        dimensions of the output, as those would broadcast.
+    """
+    loss, link = read_criterion(net)
+    if loss == "cross_entropy" and link != "single_logit":
+        return np.asarray(y, dtype=np.int64)
+    target = as_array(as_tensor(y, dtype=dtype))
+    # skorch flattens the output of its binary classifier, and wants regression targets in 2-D.
+    is_flat = isinstance(net, NeuralNetBinaryClassifier) or ndim == 1
+    return target.reshape(len(y)) if is_flat else target.reshape(len(y), -1)

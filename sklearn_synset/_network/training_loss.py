@@ -1,0 +1,75 @@
+"""The loss that a network was trained with, row by row, and the targets that it takes."""
+
+import torch
+
+from sklearn_synset._data.row_source import Rows, in_batches
+from sklearn_synset._network.functional_model import FunctionalModel
+from sklearn_synset._runtime.memory import in_smaller_chunks
+
+
+def row_loss(model: FunctionalModel, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    r"""Return the training loss of each row, for soft targets too.
+
+    Parameters
+    ----------
+    model : FunctionalModel
+        Says which loss, and its scale.
+
+    outputs : Tensor of shape (..., n, C)
+        Logits or predictions.
+
+    targets : Tensor of shape (..., n, C)
+        Class probabilities or values.
+
+    Returns
+    -------
+    loss : Tensor of shape (..., n)
+        :math:`-\sum_c y_c \log \mathrm{softmax}(f)_c` in nats, or
+        :math:`\frac{\gamma}{2} \lVert f - y \rVert^2` with :math:`\gamma` the model's
+        `loss_scale`.
+    """
+    if model.loss == "cross_entropy":
+        # Rows last: torch is slow along a last dimension that is short.
+        return -(targets.mT * outputs.mT.log_softmax(-2)).sum(-2)
+    return 0.5 * model.loss_scale * (outputs - targets).square().sum(-1)
+
+
+def one_hot_targets(model: FunctionalModel, y: torch.Tensor) -> torch.Tensor:
+    """Return the targets (n, C) of real rows with labels or values y, (n,) or (n, C)."""
+    if model.loss == "cross_entropy":
+        return torch.nn.functional.one_hot(y, model.n_outputs).to(model.dtype)
+    return y.to(model.dtype).reshape(len(y), -1)
+
+
+def residual_norm(
+    model: FunctionalModel, X: Rows, targets: torch.Tensor, batch_size: int
+) -> torch.Tensor:
+    r"""Return how badly the trained network fits each row.
+
+    Parameters
+    ----------
+    model : FunctionalModel
+        The network.
+
+    X : Tensor or RowSource of shape (n, d...)
+        Rows.
+
+    targets : Tensor of shape (n, C)
+        Their targets.
+
+    batch_size : int
+        Most rows to evaluate at once.
+
+    Returns
+    -------
+    residual_norm : Tensor of shape (n,)
+        :math:`\lVert \mathrm{softmax}(f(x_i)) - y_i \rVert`, or :math:`\lVert f(x_i) - y_i \rVert`.
+    """
+
+    def evaluate(size: int) -> torch.Tensor:
+        return in_batches(lambda rows: model(model.theta, X[rows]), len(X), size)
+
+    with torch.no_grad():
+        outputs = in_smaller_chunks(evaluate, min(batch_size, len(X)), "rows")
+        fitted = outputs.softmax(-1) if model.loss == "cross_entropy" else outputs
+        return (fitted - targets).norm(dim=-1)

@@ -1,0 +1,320 @@
+"""From None, a module or a skorch net to a frozen function of its weights, and back."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from sklearn.frozen import FrozenEstimator
+from sklearn.utils import check_random_state
+from skorch import NeuralNet
+from tqdm.auto import tqdm
+
+from sklearn_synset._data.target import n_outputs
+from sklearn_synset._network.checks import probe, reshape_rows
+from sklearn_synset._network.default_network import default_net
+from sklearn_synset._network.functional_model import FunctionalModel, copy_module, freeze
+from sklearn_synset._network.rows_for_net import rows_for_net
+from sklearn_synset._network.skorch_net import (
+    check_net_is_fitted,
+    criterion_target,
+    fitted_clone,
+    initialized_clone,
+    output_order,
+    read_criterion,
+    read_weight_decay,
+)
+from sklearn_synset._runtime.parallel import in_parallel
+from sklearn_synset._runtime.torch_interop import check_device, draw_seed, resolve_device
+
+__all__ = ["FunctionalModel", "restore", "wrap", "wrap_each"]
+
+_Model = TypeVar("_Model", torch.nn.Module, NeuralNet)
+
+
+@dataclass(frozen=True, eq=False)
+class _Training:
+    """What a model is trained on and computed with; attributes as the parameters of `wrap`."""
+
+    X: np.ndarray
+    y: np.ndarray
+    classes: np.ndarray | None
+    input_shape: tuple[int, ...] | None
+    weight_decay: float | None
+    device: torch.device | None
+    dtype: torch.dtype | None
+    kept: np.ndarray | None
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of classes, or of targets."""
+        return n_outputs(self.classes, self.y)
+
+    @property
+    def loss(self) -> str:
+        """Loss that goes with the target."""
+        return "squared_error" if self.classes is None else "cross_entropy"
+
+
+def wrap(
+    estimator: torch.nn.Module | NeuralNet | FrozenEstimator | None,
+    X: np.ndarray,
+    y: np.ndarray,
+    *,
+    classes: np.ndarray | None,
+    random_state: np.random.RandomState,
+    input_shape: tuple[int, ...] | None = None,
+    weight_decay: float | None = None,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+    kept: np.ndarray | None = None,
+    verbose: int = 0,
+) -> tuple[torch.nn.Module | NeuralNet, FunctionalModel]:
+    """Copy or train the model that is to be explained, and freeze it.
+
+    Parameters
+    ----------
+    estimator : Module, NeuralNet, FrozenEstimator or None
+        A trained module and a frozen net are taken as they are; a net is cloned and trained;
+        None trains a small network. Never changed.
+
+    X : ndarray of shape (n, d...)
+        Training rows.
+
+    y : ndarray of shape (n,) or (n, t)
+        Labels encoded as 0, …, C - 1, or targets.
+
+    classes : ndarray of shape (C,) or None
+        The sorted labels; None for regression.
+
+    random_state : RandomState
+        Source of the seed of a training; not touched when nothing is trained.
+
+    input_shape : tuple of int, default=None
+        Shape that flat rows are given for the module.
+
+    weight_decay : float, default=None
+        Weight decay of the training; None reads it from a net's optimizer and means 0 for a
+        module.
+
+    device : torch.device or str, default=None
+        Where to compute; where the module is if None.
+
+    dtype : torch.dtype, default=None
+        What to compute in; the dtype of the module's parameters if None. The small network is
+        float32 for float32 rows and float64 otherwise.
+
+    kept : ndarray of shape (n,), dtype bool, default=None
+        Rows to train on; all of them if None. A network that is trained already stays as it is.
+
+    verbose : int, default=0
+        Shows the progress of a training.
+
+    Returns
+    -------
+    estimator_ : Module or NeuralNet
+        A copy of the module in its mode, or the fitted net.
+
+    model : FunctionalModel
+        The same network as a function.
+
+    Raises
+    ------
+    NotFittedError
+        If a frozen net is not fitted.
+
+    TypeError
+        If `estimator` is something else, or the module returns something else than a tensor.
+
+    ValueError
+        If the weights are not finite, none is trainable, the module cannot take the rows, its
+        output width does not fit `y`, a row's output depends on the rest of its batch, or the
+        criterion is not supported or does not fit `y`.
+    """
+    reshape_rows(X[:1], input_shape)
+    device = None if device is None else check_device(device)
+    training = _Training(X, y, classes, input_shape, weight_decay, device, dtype, kept)
+    inner = estimator.estimator if isinstance(estimator, FrozenEstimator) else estimator
+    if isinstance(inner, torch.nn.Module):
+        return _wrap_module(inner, training)
+    if isinstance(inner, NeuralNet):
+        if inner is not estimator:
+            return _wrap_fitted(inner, training)
+        return _train(inner, training, random_state, verbose)
+    if estimator is None:
+        # Its matrices are so small that more threads only wait for each other.
+        net = _untrained_default(training)
+        return _train(net, training, random_state, verbose, n_threads=1)
+    raise TypeError(
+        "estimator must be None, a torch.nn.Module, a skorch net, or a FrozenEstimator of one; "
+        f"got {estimator!r}."
+    )
+
+
+def wrap_each(
+    wrap_one: Callable[..., tuple[torch.nn.Module | NeuralNet, FunctionalModel]],
+    trainings: list[tuple[int, np.ndarray | None]],
+    *,
+    stage: str,
+    n_jobs: int | None,
+    verbose: int,
+) -> list[tuple[torch.nn.Module | NeuralNet, FunctionalModel]]:
+    """Wrap a model several times, from different seeds or without different rows.
+
+    Parameters
+    ----------
+    wrap_one : callable
+        `wrap` with all its arguments but those of each training, and `verbose`.
+
+    trainings : list of tuple
+        Seed and kept rows of each.
+
+    stage : str
+        What a progress bar calls them.
+
+    n_jobs : int or None
+        Trainings to run at once; a single one runs here.
+
+    verbose : int
+        Shows a progress bar if positive: over the networks, or the epochs of a single one.
+
+    Returns
+    -------
+    networks : list of tuple
+        What `wrap` returns, the same to the bit for any `n_jobs`.
+    """
+    is_single = len(trainings) == 1
+    jobs = [(wrap_one, *each, verbose if is_single else 0) for each in trainings]
+    results = in_parallel(_wrap_one, jobs, n_jobs=n_jobs, is_worth_it=not is_single)
+    hidden = not verbose or is_single
+    return list(tqdm(results, total=len(jobs), desc=stage, unit="network", disable=hidden))
+
+
+def _wrap_one(
+    wrap_one: Callable, seed: int, kept: np.ndarray | None, verbose: int
+) -> tuple[torch.nn.Module | NeuralNet, FunctionalModel]:
+    return wrap_one(random_state=check_random_state(seed), kept=kept, verbose=verbose)
+
+
+def restore(estimator_: _Model, model: FunctionalModel, theta: torch.Tensor) -> _Model:
+    """Copy the wrapped model with other weights in it.
+
+    Parameters
+    ----------
+    estimator_ : Module or NeuralNet
+        As `wrap` returned it; left as it is.
+
+    model : FunctionalModel
+        As `wrap` returned it.
+
+    theta : Tensor of shape (D,)
+        The weights to put in.
+
+    Returns
+    -------
+    restored : Module or NeuralNet
+        A module in the mode of the wrapped one, or a fitted net that predicts. Parameters that
+        were not trainable, and buffers, are those of `estimator_`.
+    """
+    if isinstance(estimator_, NeuralNet):
+        restored = copy.deepcopy(estimator_)
+        module = restored.module_
+    else:
+        restored = module = copy_module(estimator_)
+    parameters = dict(module.named_parameters())
+    with torch.no_grad():
+        for name, value in model.unflatten(theta.detach()).items():
+            parameters[name].copy_(value)
+    return restored
+
+
+def _wrap_module(
+    module: torch.nn.Module, training: _Training
+) -> tuple[torch.nn.Module, FunctionalModel]:
+    """Take a trained module as it is."""
+    model = _freeze(module, training, weight_decay=training.weight_decay or 0.0)
+    return copy_module(module), model
+
+
+def _wrap_fitted(net: NeuralNet, training: _Training) -> tuple[NeuralNet, FunctionalModel]:
+    """Take a fitted net as it is."""
+    check_net_is_fitted(net)
+    classes = training.classes
+    order = None if classes is None else output_order(net, classes)
+    model = _freeze_net(net, training, order)
+    return copy.deepcopy(net), model
+
+
+def _train(
+    net: NeuralNet,
+    training: _Training,
+    random_state: np.random.RandomState,
+    verbose: int,
+    n_threads: int | None = None,
+) -> tuple[NeuralNet, FunctionalModel]:
+    """Clone a net, check it on two rows, and only then train it."""
+    seed = draw_seed(random_state)
+    initialized = initialized_clone(net, training.device, seed)
+    untrained = _freeze_net(initialized, training)
+    output = probe(
+        untrained.module,
+        training.X,
+        input_shape=training.input_shape,
+        dtype=untrained.dtype,
+        device=untrained.device,
+    )
+    parameter = next(initialized.module_.parameters())
+    rows = rows_for_net(initialized, training.X, training.input_shape, parameter.dtype)
+    target = criterion_target(initialized, training.y, dtype=parameter.dtype, ndim=output.ndim)
+    fitted = fitted_clone(initialized, rows, target, seed, n_threads, training.kept, verbose)
+    return fitted, _freeze_net(fitted, training)
+
+
+def _untrained_default(training: _Training) -> NeuralNet:
+    """Return the small network for these rows, in their dtype."""
+    dtype = torch.float32 if training.X.dtype == np.float32 else torch.float64
+    return default_net(
+        training.X,
+        training.y,
+        n_classes=None if training.classes is None else training.n_outputs,
+        dtype=training.dtype or dtype,
+        device=resolve_device(training.device),
+    )
+
+
+def _freeze_net(
+    net: NeuralNet, training: _Training, order: tuple[int, ...] | None = None
+) -> FunctionalModel:
+    """Freeze an initialised net with the loss and weight decay that it names."""
+    loss, link = read_criterion(net)
+    if loss != training.loss:
+        kind = "continuous targets" if training.classes is None else "class labels"
+        raise ValueError(f"The net's criterion is {net.criterion_!r}, but y holds {kind}.")
+    given = training.weight_decay
+    weight_decay = read_weight_decay(net) if given is None else given
+    return _freeze(net.module_, training, link=link, output_order=order, weight_decay=weight_decay)
+
+
+def _freeze(
+    module: torch.nn.Module,
+    training: _Training,
+    *,
+    weight_decay: float,
+    link: str | None = None,
+    output_order: tuple[int, ...] | None = None,
+) -> FunctionalModel:
+    """Freeze a module for the task at hand."""
+    return freeze(
+        module,
+        training.X,
+        n_outputs=training.n_outputs,
+        loss=training.loss,
+        link=link,
+        output_order=output_order,
+        weight_decay=weight_decay,
+        input_shape=training.input_shape,
+        device=training.device,
+        dtype=training.dtype,
+    )

@@ -1,1 +1,0 @@
-"""Fit-time mathematics: from training rows and a trained network to a synset."""

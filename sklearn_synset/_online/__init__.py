@@ -1,1 +1,0 @@
-"""Query-time mathematics: from a synset and queries to attributions."""

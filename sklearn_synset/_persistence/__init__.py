@@ -1,0 +1,1 @@
+"""What a fitted attributor is as a file, and as text."""

@@ -1,0 +1,167 @@
+"""How far a synset's attributions can be trusted, by the probes."""
+
+import warnings
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import Bunch
+
+from sklearn_synset._attribution.online_stage import OnlineStage, encoded_labels
+from sklearn_synset._data.input_checks import finite
+from sklearn_synset._objective.objective import Objective
+from sklearn_synset._probes.calibration import factors_without_each, size_factor
+from sklearn_synset._probes.probes import Probes
+from sklearn_synset._retraining.rewinding import is_single_layer
+from sklearn_synset._runtime.torch_interop import as_array
+from sklearn_synset._statistics.jackknife import jackknife_interval
+from sklearn_synset._statistics.rank_correlation import mean_rank_correlation
+from sklearn_synset._statistics.slope import least_squares_slope
+
+_LOW_CORRELATION = 0.35
+_WRONG_SIZE = 2.0
+
+
+def probed_effects(
+    online: OnlineStage, probes: Probes, X: np.ndarray, target: np.ndarray, objective: Objective
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what the synset says about the probes, and what was measured.
+
+    Parameters
+    ----------
+    online : OnlineStage
+        The synset, ready for queries.
+
+    probes : Probes
+        P sets of groups that were left out of the real rows.
+
+    X : ndarray of shape (q, d...)
+        Queries.
+
+    target : ndarray of shape (q,) or (q, C)
+        Their codes or values.
+
+    objective : callable
+        What they are asked.
+
+    Returns
+    -------
+    predicted, measured : ndarray of shape (q, P)
+        Effects in the objective's unit; a set's predicted one is the sum of its groups'
+        attributions.
+    """
+    removed = 1 - as_array(probes.kept)
+    predicted = online.attributions(X, target, objective) @ removed.T
+    return predicted, measured_effects(online, probes, X, target, objective)
+
+
+def measured_effects(
+    online: OnlineStage, probes: Probes, X: np.ndarray, target: np.ndarray, objective: Objective
+) -> np.ndarray:
+    """Return the effect (q, P) of each probe on each query, mean over networks."""
+    y, size = encoded_labels(online.models[0], target), online.leave_out.batch_size
+    effects = probes.effects(online.models, online.rows_of(X), y, objective, size)
+    return finite(effects, "measured effects")
+
+
+def resized(
+    online: OnlineStage, probes: Probes, X: np.ndarray, target: np.ndarray, objective: Objective
+) -> tuple[OnlineStage, np.ndarray]:
+    """Give effects the size that the probes have.
+
+    Parameters
+    ----------
+    online, probes, X, target, objective
+        As of `probed_effects`; all probes, those to choose by among them.
+
+    Returns
+    -------
+    online : OnlineStage
+        With longer or shorter displacements, if the probes tell the size of effects.
+
+    ratios : ndarray of shape (P,)
+        Size that the other probes foretell for each one, over that which was taken.
+
+    Notes
+    -----
+    Leave-out retraining of a single layer finds sizes better than a few probes tell them.
+    """
+    if not probes.tells_size or is_single_layer(online.models[0]):
+        return online, np.ones(len(probes))
+    predicted, measured = probed_effects(online, probes, X, target, objective)
+    factor = size_factor(predicted, measured)
+    return online.resized(factor), factors_without_each(predicted, measured) / factor
+
+
+def measured_fidelity(
+    predicted: np.ndarray,
+    measured: np.ndarray,
+    groups: np.ndarray,
+    foretold: np.ndarray | None = None,
+) -> Bunch:
+    """Summarise the agreement with the probes.
+
+    Parameters
+    ----------
+    predicted, measured : ndarray of shape (q, P)
+        As of `probed_effects`.
+
+    groups : ndarray
+        Labels of the groups that were probed.
+
+    foretold : ndarray of shape (q, P), default=None
+        Predicted effects of the size that the other probes foretell; `predicted` if None.
+
+    Returns
+    -------
+    fidelity : Bunch
+        `rank_correlation`, `rank_correlation_interval`, `slope`, `slope_interval` and `groups`,
+        as the estimator documents them.
+    """
+    foretold = predicted if foretold is None else foretold
+    low, high = jackknife_interval(mean_rank_correlation, predicted, measured)
+    return Bunch(
+        rank_correlation=mean_rank_correlation(predicted, measured),
+        rank_correlation_interval=(max(low, -1.0), min(high, 1.0)),
+        slope=_slope(foretold, measured),
+        slope_interval=jackknife_interval(_slope, foretold, measured),
+        groups=groups,
+    )
+
+
+def _slope(predicted: np.ndarray, measured: np.ndarray) -> float:
+    """Return the slope of the measured on the predicted effects, NaN without any."""
+    return least_squares_slope(predicted, measured)[0] if predicted.size else float("nan")
+
+
+def warn_if_unfaithful(fidelity: Bunch) -> None:
+    """Warn when attributions are in another order, or of another size, than the probes say.
+
+    Parameters
+    ----------
+    fidelity : Bunch
+        As of `measured_fidelity`.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the rank correlation is below 0.35, or the slope is below 1/2 or above 2 and its interval
+        does not hold 1.
+    """
+    start = "Attributions agree badly with groups really left out of the training rows: "
+    slope, (low, high) = fidelity.slope, fidelity.slope_interval
+    if fidelity.rank_correlation < _LOW_CORRELATION:
+        from_, to = fidelity.rank_correlation_interval
+        message = (
+            f"rank correlation {fidelity.rank_correlation:.2f}, between {from_:.2f} and {to:.2f} "
+            "(1 is perfect). Raise synset_size or max_iter, or make fewer, larger groups with "
+            "n_groups."
+        )
+    elif (slope < 1 / _WRONG_SIZE and high < 1) or (slope > _WRONG_SIZE and low > 1):
+        message = (
+            f"measured effects are {slope:.2f} times the predicted ones, between {low:.2f} and "
+            f"{high:.2f} times (1 is perfect). Trust their order, not their size; a network that "
+            "was trained for longer may be told better."
+        )
+    else:
+        return
+    warnings.warn(start + message, ConvergenceWarning, stacklevel=5)  # who calls fit

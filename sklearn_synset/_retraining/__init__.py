@@ -1,0 +1,1 @@
+"""Training a network again, on a synset and without some of its groups."""

@@ -1,0 +1,101 @@
+"""Rewinding: the weights from which a network is trained again, with and without groups."""
+
+import math
+
+import torch
+
+from sklearn_synset._network.functional_model import FunctionalModel
+
+_NORMS = (
+    torch.nn.modules.batchnorm._BatchNorm,
+    torch.nn.LayerNorm,
+    torch.nn.GroupNorm,
+)
+
+
+_AUTO_REWIND = 0.5
+_AUTO_REWIND_LINEAR = 0.9
+_AUTO_REWIND_NORMALISED = 0.8
+
+
+def auto_rewind(model: FunctionalModel) -> float:
+    """Return how far to rewind a network whose training is not known.
+
+    Parameters
+    ----------
+    model : FunctionalModel
+        The trained network.
+
+    Returns
+    -------
+    rewind : float
+        0.9 for a single layer, whose training starts near zero and has no features to lose; 0.8
+        for a network with normalisation layers, whose kernels stay as they are; 0.5 otherwise.
+    """
+    if any(isinstance(part, _NORMS) for part in model.module.modules()):
+        return _AUTO_REWIND_NORMALISED
+    return _AUTO_REWIND_LINEAR if is_single_layer(model) else _AUTO_REWIND
+
+
+def is_single_layer(model: FunctionalModel) -> bool:
+    """Tell whether the outputs are linear in the weights, as far as the shapes tell."""
+    return sum(len(shape) > 1 for shape in model.shapes) == 1
+
+
+def curves_steadily(model: FunctionalModel) -> bool:
+    """Tell whether the curvature of the loss changes little along a retraining."""
+    return model.loss != "cross_entropy" or is_single_layer(model)
+
+
+def rewound(model: FunctionalModel, rewind: float) -> torch.Tensor:
+    r"""Return weights from earlier in a training, as far as the trained ones tell.
+
+    Parameters
+    ----------
+    model : FunctionalModel
+        The trained network.
+
+    rewind : float in [0, 1]
+        Share r of the outputs that is taken away: 0 stays at the trained weights, 1 goes back to
+        zero.
+
+    Returns
+    -------
+    theta : Tensor of shape (D,)
+        :math:`(1 - r)^{1/L} \theta_T` with L the number of layers. A layer right in front of a
+        normalisation is left as it is; the normalisation's own scale and shift shrink instead.
+
+    Notes
+    -----
+    A training from small weights makes the outputs grow from near zero. Shrinking the weights
+    brings back outputs that are small and residuals that are large, which is where most of a
+    row's influence on a network comes from. The scale of weights in front of a normalisation has
+    no such meaning: in training it cancels, and in evaluation the stored statistics belong to it.
+    Outputs of a network without shifts, and with activations that scale as ReLU does, lose exactly
+    the share r.
+    """
+    shrunk = _shrunk_layers(model)
+    factor = (1.0 - rewind) ** (1 / max(1, len(shrunk)))
+    parts = [factor if name.rpartition(".")[0] in shrunk else 1.0 for name in model.names]
+    sizes = torch.tensor([math.prod(shape) for shape in model.shapes])
+    scale = torch.tensor(parts, dtype=model.dtype).repeat_interleave(sizes).to(model.device)
+    return model.theta * scale
+
+
+def on_the_way(model: FunctionalModel, rewind: float) -> list[torch.Tensor]:
+    """Return the rewound weights, those half-way and the trained ones; these alone if all agree."""
+    start, end = rewound(model, rewind), model.theta
+    return [start, (start + end) / 2, end] if rewind else [end]
+
+
+def _shrunk_layers(model: FunctionalModel) -> set[str]:
+    """Names of the layers with weights, but for those right in front of a normalisation."""
+    layers = list(dict.fromkeys(name.rpartition(".")[0] for name in model.names))
+    modules = dict(model.module.named_modules())
+    is_norm = [isinstance(modules[layer], _NORMS) for layer in layers]
+    followers = [*is_norm[1:], False]
+    return {
+        layer
+        for layer, norm, is_followed in zip(layers, is_norm, followers, strict=True)
+        if norm or not is_followed
+    }

@@ -1,0 +1,1 @@
+"""The machine: tensors, devices, processes, memory, and calls that are all or nothing."""

@@ -1,0 +1,1 @@
+"""Statistics of arrays: rank correlation, the slope of a line, the jackknife."""

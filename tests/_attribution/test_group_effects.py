@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+import torch
+
+from sklearn_synset._attribution import group_effects as module
+from sklearn_synset._attribution.group_effects import attribution_matrix, mean_effects
+from sklearn_synset._objective.objective import margin, prediction
+from tests.problems import classification_model, regression_model
+
+
+def displaced(model, n_removals=5, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return 0.1 * torch.randn(n_removals, model.n_parameters, generator=generator, dtype=model.dtype)
+
+
+@pytest.mark.parametrize("n_targets", [None, 1])
+def test_the_matrix_equals_a_loop_over_queries_and_removals(n_targets):
+    if n_targets is None:
+        model, X, targets = classification_model(6)
+        y, objective = targets.argmax(1), margin
+    else:
+        model, X, y = regression_model(6, n_targets=n_targets)
+        objective = prediction
+    moves = displaced(model)
+    matrix = attribution_matrix(model, moves, X, y, objective, 4096)
+    for i in range(len(X)):
+        before = objective(model(model.theta, X[[i]]), y[[i]])
+        for k, move in enumerate(moves):
+            after = objective(model(model.theta + move, X[[i]]), y[[i]])
+            torch.testing.assert_close(matrix[i, k], (before - after)[0])
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 4, 7, 11])
+def test_batch_size_does_not_change_the_matrix(batch_size):
+    model, X, targets = classification_model(6)
+    moves, y = displaced(model), targets.argmax(1)
+    expected = attribution_matrix(model, moves, X, y, margin, 4096)
+    actual = attribution_matrix(model, moves, X, y, margin, batch_size)
+    torch.testing.assert_close(actual, expected)
+
+
+def test_no_displacement_has_no_effect():
+    model, X, targets = classification_model(6)
+    still = model.theta.new_zeros(2, model.n_parameters)
+    matrix = attribution_matrix(model, still, X, targets.argmax(1), margin, 4096)
+    assert not matrix.any()
+
+
+def test_effects_are_averaged_over_networks():
+    model, X, targets = classification_model(6)
+    y, moves = targets.argmax(1), [displaced(model, seed=seed) for seed in range(2)]
+    each = [attribution_matrix(model, move, X, y, margin, 4096).numpy() for move in moves]
+    actual = mean_effects([model, model], moves, X, y, margin, 4096)
+    np.testing.assert_allclose(actual, (each[0] + each[1]) / 2)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "expected"), [(100, [5]), (12, [2, 2, 1]), (6, [1] * 5), (4, [1] * 10)]
+)
+def test_no_more_outputs_are_held_than_fit_into_a_batch(monkeypatch, batch_size, expected):
+    model, X, targets = classification_model(6)
+    moves, sizes, vmap = displaced(model), [], module.vmap
+
+    def watched(function, in_dims):
+        def call(first, second):
+            if in_dims == (0, None) and first.ndim == 2:
+                sizes.append(len(first))
+            return vmap(function, in_dims)(first, second)
+
+        return call
+
+    monkeypatch.setattr(module, "vmap", watched)
+    attribution_matrix(model, moves, X, targets.argmax(1), margin, batch_size)
+    assert sizes == expected

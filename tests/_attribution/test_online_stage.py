@@ -1,0 +1,298 @@
+"""What queries are answered from: rows left out, effects and predictions of several networks."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from sklearn_synset._attribution import online_stage as module
+from sklearn_synset._attribution.datamodel import datamodel_weights
+from sklearn_synset._attribution.group_effects import attribution_matrix
+from sklearn_synset._attribution.online_stage import run_online_stage
+from sklearn_synset._attribution.out_of_fold_scores import own_group_objectives
+from sklearn_synset._attribution.rows_left_out import in_two_groups
+from sklearn_synset._data.training_data import TrainingRows
+from sklearn_synset._objective.objective import margin, prediction
+from sklearn_synset._retraining import minibatches
+from sklearn_synset._retraining.leave_out import LeaveOut, leave_one_out
+from sklearn_synset._retraining.row_sample import sample_of_rows
+from sklearn_synset._retraining.synset import Synset
+from tests.problems import classification_model, regression_model
+
+N = 24
+HOW = LeaveOut("gradient_descent", 0.5, 6, 0.1, 0.0, 4096, seed=0)
+# Groups of four rows of a class each, but for the last two: one has two rows more.
+LABEL = torch.arange(N) // 8
+GROUP = (torch.arange(N) // 4).clamp(max=5)
+GROUP[18:20] = 5
+
+
+def everything(X, targets):
+    sizes = GROUP.bincount().to(X)
+    return Synset(X, targets, torch.ones(N).to(X), GROUP, sizes)
+
+
+def classifier():
+    model, X, _ = classification_model(N, 0.01)
+    return model, everything(X, torch.eye(3).to(X)[LABEL])
+
+
+def stage_of(model, synset, **params):
+    return run_online_stage([model], synset, HOW, None, torch.Generator().manual_seed(0), **params)
+
+
+def without(stage, removed):
+    rows = np.isin(np.arange(N), removed)
+    return stage.without_rows(np.arange(N), GROUP.numpy(), rows)[0], rows
+
+
+@pytest.mark.parametrize("groups", [[1], [0, 3], [2, 4]])
+def test_all_rows_of_groups_are_these_groups(groups):
+    model, synset = classifier()
+    stage = stage_of(model, synset)
+    found, _ = without(stage, np.flatnonzero(np.isin(GROUP.numpy(), groups)))
+    kept = torch.ones(1, 6).to(synset.weight)
+    kept[0, groups] = 0
+    torch.testing.assert_close(found, HOW.displacements(model, synset, kept, stage.retrainings[0]))
+
+
+def test_longer_displacements_are_those_of_all_removals():
+    model, synset = classifier()
+    stage = stage_of(model, synset)
+    longer = stage.resized(2.0).resized(3.0)
+    assert stage.size == 1 and longer.size == 6
+    torch.testing.assert_close(longer.displacements[0], 6 * stage.displacements[0])
+    for removed in (np.arange(4), np.arange(8, 16), [5, 12]):
+        torch.testing.assert_close(without(longer, removed)[0], 6 * without(stage, removed)[0])
+
+
+@pytest.mark.parametrize("group", [0, 1, 5])
+def test_a_whole_group_is_the_removal_that_its_effects_are_of(group):
+    model, synset = classifier()
+    marked = [torch.arange(6.0)[:, None].expand(6, model.n_parameters)]
+    stage = replace(stage_of(model, synset), displacements=marked)
+    rows = np.flatnonzero(GROUP.numpy() == group)
+    assert (without(stage, rows)[0] == group).all()
+    # Not so of a part of it, with another one, or where removals are halves.
+    assert not (without(stage, rows[1:])[0] == group).all()
+    assert not (without(stage, [*rows, 12])[0] == group).all()
+    halves = replace(stage, is_datamodel=True)
+    assert not (without(halves, rows)[0] == group).all()
+
+
+def test_a_class_in_a_single_group_never_goes_back_further(monkeypatch):
+    model, synset = classifier()
+    group = torch.tensor([0, 0, 1, 2, 3, 3])[torch.arange(N) // 4]
+    synset = replace(synset, group=group, group_size=group.bincount().to(synset.weight))
+    stage, asked = replace(stage_of(model, synset), is_datamodel=True), []
+    monkeypatch.setattr(
+        LeaveOut, "without_a_class", lambda self, *args: asked.append(1) or args[-1]
+    )
+    stage.without_rows(np.arange(N), group.numpy(), group.numpy() == 0)
+    assert not asked
+
+
+@pytest.mark.parametrize("removed", [[5], [0, 4, 5, 12], [16, 17, 20]])
+def test_some_rows_are_left_out_of_their_groups(removed):
+    model, synset = classifier()
+    stage = stage_of(model, synset)
+    found, rows = without(stage, removed)
+    parted = in_two_groups(synset, np.arange(N), GROUP.numpy(), rows)
+    kept = torch.tensor([[1.0, 0.0]]).to(synset.weight)
+    torch.testing.assert_close(found, HOW.displacements(model, parted, kept, stage.retrainings[0]))
+
+
+@pytest.mark.parametrize(
+    ("removed", "goes_back"),
+    [(range(8), True), (range(4), False), (range(16), True), (range(2, 10), False)],
+)
+def test_without_a_class_of_several_groups_networks_go_back_further(
+    monkeypatch, removed, goes_back
+):
+    model, synset = classifier()
+    stage, asked = stage_of(model, synset), []
+    plan = LeaveOut.without_a_class
+    monkeypatch.setattr(
+        LeaveOut, "without_a_class", lambda self, *args: asked.append(1) or plan(self, *args)
+    )
+    without(stage, list(removed))
+    assert bool(asked) == goes_back
+
+
+def test_a_class_of_which_a_group_has_a_single_row_is_one_of_several_groups(monkeypatch):
+    model, synset = classifier()
+    group = torch.tensor([0] * 7 + [1] + [2] * 8 + [3] * 8)
+    synset = replace(synset, group=group, group_size=group.bincount().to(synset.weight))
+    stage, asked = stage_of(model, synset), []
+    monkeypatch.setattr(
+        LeaveOut, "without_a_class", lambda self, *args: asked.append(1) or args[-1]
+    )
+    stage.without_rows(np.arange(N), group.numpy(), np.arange(N) < 8)
+    assert asked == [1]
+
+
+def test_a_class_in_a_single_group_is_left_out_as_any_group(monkeypatch):
+    model, synset = classifier()
+    group = torch.tensor([0, 0, 1, 2, 3, 3])[torch.arange(N) // 4]
+    synset = replace(synset, group=group, group_size=group.bincount().to(synset.weight))
+    stage = stage_of(model, synset)
+    rows = group.numpy() == 0
+    found = stage.without_rows(np.arange(N), group.numpy(), rows)[0]
+    torch.testing.assert_close(found[0], stage.displacements[0][0])
+
+
+def test_rows_are_left_out_with_their_share_of_the_remainder():
+    model, X, targets = regression_model(N, 0.1, n_targets=1)
+    # Other rows than the groups have, also together: the remainder is what puts them right.
+    synset = everything(X.roll(5, 0), 1.5 * targets.roll(5, 0))
+    members = [(GROUP == k).nonzero()[:, 0] for k in range(6)]
+    rows = TrainingRows(X, targets, members, 100)
+    stage = stage_of(model, synset, rows=rows)
+    assert stage.retrainings[0].remainder.gradient.abs().max() > 1e-3
+    found, removed = without(stage, [0, 1, 8])
+    share = torch.tensor([0.5, 0, 0.25, 0, 0, 0]).to(X)
+    plan = stage.retrainings[0].regrouped(torch.stack([1 - share, share]))
+    parted = in_two_groups(synset, np.arange(N), GROUP.numpy(), removed)
+    kept = torch.tensor([[1.0, 0.0]]).to(X)
+    torch.testing.assert_close(found, HOW.displacements(model, parted, kept, plan))
+
+
+def test_a_remainder_is_measured_where_there_are_rows_and_it_can_be():
+    model, X, targets = regression_model(N, 0.1, n_targets=1)
+    assert stage_of(model, everything(X, targets)).retrainings[0].remainder is None
+    members = [(GROUP == k).nonzero()[:, 0] for k in range(6)]
+    deep, synset = classifier()
+    rows = TrainingRows(synset.X, synset.y, members, 100)
+    assert stage_of(deep, synset, rows=rows).retrainings[0].remainder is None
+
+
+@pytest.mark.parametrize("rewind", [0.0, 0.5])
+def test_a_corrected_retraining_takes_as_long_as_the_rows_do_if_it_is_rewound(monkeypatch, rewind):
+    model, X, targets = regression_model(N, 0.1, n_targets=1)
+    synset = everything(X, targets)
+    rows = TrainingRows(X, targets, [(GROUP == k).nonzero()[:, 0] for k in range(6)], 100)
+    how = replace(HOW, rewind=rewind)
+    asked = []
+    monkeypatch.setattr(
+        module, "sample_of_rows", lambda *args: asked.append(args[1]) or sample_of_rows(*args)
+    )
+    plans = []
+    monkeypatch.setattr(
+        module.Retraining,
+        "as_long_as",
+        lambda self, other, max_steps: plans.append(max_steps) or self,
+    )
+    run_online_stage([model], synset, how, None, torch.Generator(), rows)
+    assert asked == [1000] * (2 if rewind else 1)  # once for the first order
+    assert plans == ([how.n_steps] if rewind else [])
+
+
+def test_effects_are_the_mean_of_networks_and_of_halves():
+    model, synset = classifier()
+    other = replace(model, theta=1.2 * model.theta)
+    generator = torch.Generator().manual_seed(0)
+    stage = run_online_stage([model, other], synset, HOW, 12, generator)
+    X, y = synset.X[:5].numpy(), LABEL[:5].numpy()
+    found = stage.attributions_by_network(X, y, margin)
+    assert found.shape == (2, 5, 6)
+    for network, moves, effects in zip([model, other], stage.displacements, found, strict=True):
+        matrix = attribution_matrix(network, moves, synset.X[:5], LABEL[:5], margin, 4096)
+        weights = datamodel_weights(stage.kept)
+        np.testing.assert_allclose(effects, (matrix @ weights.to(matrix)).numpy())
+    np.testing.assert_allclose(stage.attributions(X, y, margin), found.mean(0))
+    expected = [margin(m(m.theta, synset.X[:5]), LABEL[:5]).numpy() for m in (model, other)]
+    np.testing.assert_allclose(stage.objectives(X, y, margin), np.mean(expected, axis=0))
+
+
+def test_effects_that_are_not_finite_are_refused():
+    model, synset = classifier()
+    stage = stage_of(model, synset)
+    moves = stage.displacements[0].clone()
+    moves[2] = torch.nan
+    broken = replace(stage, displacements=[moves])
+    with pytest.raises(ValueError, match="hold NaN or infinity"):
+        broken.attributions(synset.X[:5].numpy(), LABEL[:5].numpy(), margin)
+
+
+def test_queries_whose_effects_are_not_finite_are_named():
+    model, synset = classifier()
+
+    def of_two_classes(outputs, y):
+        return torch.where(y == 1, torch.nan, margin(outputs, y))
+
+    queries, y = synset.X[[0, 1, 2, 9, 8, 3]].numpy(), LABEL[[0, 1, 2, 9, 8, 3]].numpy()
+    with pytest.raises(ValueError, match="of 2 of 6 queries, the first of them row 3, hold NaN"):
+        stage_of(model, synset).attributions(queries, y, of_two_classes)
+
+
+@pytest.mark.parametrize("n_targets", [1, 2])
+def test_values_are_predicted_in_the_shape_of_the_targets(n_targets):
+    model, X, targets = regression_model(N, 0.1, n_targets=n_targets)
+    stage = stage_of(model, everything(X, targets))
+    found = stage.predictions(X[:7].numpy())
+    expected = model(model.theta, X[:7]).numpy()
+    np.testing.assert_allclose(found, expected[:, 0] if n_targets == 1 else expected)
+    if n_targets == 1:
+        y = targets[:7, 0].numpy()
+        np.testing.assert_allclose(
+            stage.objectives(X[:7].numpy(), y, prediction), expected[:, 0], rtol=1e-12
+        )
+
+
+def test_classes_are_predicted_by_the_mean_outputs_of_networks():
+    model, synset = classifier()
+    other = replace(model, theta=-0.5 * model.theta)
+    generator = torch.Generator().manual_seed(0)
+    stage = run_online_stage([model, other], synset, HOW, None, generator)
+    outputs = [each(each.theta, synset.X) for each in (model, other)]
+    expected = torch.stack(outputs).mean(0).argmax(1)
+    assert len(expected.unique()) > 1
+    np.testing.assert_array_equal(stage.predictions(synset.X.numpy()), expected.numpy())
+
+
+def test_labels_are_whole_numbers_and_values_as_exact_as_the_network():
+    classes, values = classifier()[0], regression_model(N, n_targets=1)[0]
+    labels = module.encoded_labels(classes, np.array([2.0, 0.0]))
+    assert labels.dtype == torch.long and labels.tolist() == [2, 0]
+    targets = module.encoded_labels(values, np.array([0.1, 2.5]))
+    assert targets.dtype == torch.float64 and targets.tolist() == [0.1, 2.5]
+
+
+def test_objectives_of_networks_without_the_queries_are_the_mean_over_networks():
+    model, synset = classifier()
+    models = [model, replace(model, theta=1.2 * model.theta)]
+    X, y, group = synset.X[:9], LABEL[:9], GROUP[:9]
+    stages = [stage_of(model, synset) for model in models]
+    together = replace(stages[0], models=models)
+    each = [own_group_objectives(m, synset, HOW, X, y, group, margin).numpy() for m in models]
+    for stage, expected in [(stages[0], each[0]), (together, np.mean(each, axis=0))]:
+        found = stage.own_group_objectives(X.numpy(), y.numpy(), group.numpy(), margin)
+        np.testing.assert_allclose(found, expected)
+
+
+def test_what_rows_do_needs_the_rows():
+    model, synset = classifier()
+    with pytest.raises(ValueError, match="needs the training rows, and they were dropped"):
+        _ = stage_of(model, synset).row_effects
+
+
+def test_what_rows_do_is_told_along_a_path_of_plain_steps(monkeypatch):
+    monkeypatch.setattr(minibatches, "_ROWS", 6)
+    model, synset = classifier()
+    members = [(GROUP == k).nonzero()[:, 0] for k in range(6)]
+    rows = TrainingRows(synset.X, synset.y, members, 100)
+    how = replace(HOW, step_size="auto")
+    generator = torch.Generator().manual_seed(0)
+    stage = run_online_stage([model], synset, how, None, generator, rows)
+    assert stage.retrainings[0].preconditioner is not None
+    assert stage.row_effects[0].retraining == how.plan(model, synset)
+    given = run_online_stage([model], synset, HOW, None, generator, rows)
+    assert given.row_effects[0].retraining is given.retrainings[0]
+
+
+def test_each_group_is_left_out_alone_unless_halves_are_asked_for():
+    model, synset = classifier()
+    stage = stage_of(model, synset)
+    assert not stage.is_datamodel
+    torch.testing.assert_close(stage.kept, leave_one_out(synset))

@@ -1,0 +1,179 @@
+"""What is made of the probes: a summary, and warnings."""
+
+import warnings
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import Bunch
+from torch import nn
+
+from sklearn_synset._objective.objective import margin
+from sklearn_synset._probes import probed_fidelity as module
+from sklearn_synset._probes.calibration import factors_without_each, size_factor
+from sklearn_synset._probes.probed_fidelity import measured_fidelity, warn_if_unfaithful
+from sklearn_synset._probes.probes import Probes
+from tests.problems import classification_model, seeded
+
+
+@pytest.fixture
+def measured():
+    return np.random.RandomState(0).randn(40, 8)
+
+
+def fidelity_of(predicted, measured):
+    return measured_fidelity(predicted, measured, np.arange(measured.shape[1]))
+
+
+def test_right_predictions_are_not_warned_of(measured):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_if_unfaithful(fidelity_of(1.2 * measured, measured))
+
+
+def test_another_order_is_warned_of_with_its_number(measured):
+    fidelity = fidelity_of(measured[:, ::-1], measured)
+    number = f"{fidelity.rank_correlation:.2f}"
+    with pytest.warns(ConvergenceWarning, match=f"rank correlation {number}, between"):
+        warn_if_unfaithful(fidelity)
+
+
+@pytest.mark.parametrize(("factor", "told"), [(0.25, "4.00"), (4.0, "0.25")])
+def test_another_size_is_warned_of_with_its_number(measured, factor, told):
+    with pytest.warns(ConvergenceWarning, match=f"measured effects are {told} times"):
+        warn_if_unfaithful(fidelity_of(factor * measured, measured))
+
+
+def test_a_size_that_is_not_known_is_not_warned_of():
+    rng = np.random.RandomState(0)
+    predicted = rng.randn(4, 3)
+    fidelity = fidelity_of(predicted, predicted * [0.1, 4.0, 0.1] + rng.randn(4, 3))
+    fidelity.rank_correlation = 0.9
+    assert fidelity.slope_interval[0] < 1 < fidelity.slope_interval[1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_if_unfaithful(fidelity)
+
+
+def test_without_probes_nothing_is_known_and_nothing_warned_of():
+    fidelity = fidelity_of(np.empty((5, 0)), np.empty((5, 0)))
+    assert np.isnan(fidelity.rank_correlation) and np.isnan(fidelity.slope)
+    assert np.isnan(fidelity.slope_interval).all()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_if_unfaithful(fidelity)
+
+
+def fidelity(**values):
+    known = {
+        "rank_correlation": 0.9,
+        "rank_correlation_interval": (0.8, 1.0),
+        "slope": 1.0,
+        "slope_interval": (0.9, 1.1),
+    }
+    return Bunch(**known | values)
+
+
+@pytest.mark.parametrize(
+    ("slope", "interval", "is_warned_of"),
+    [
+        (0.4, (0.3, 0.9), True),
+        (0.4, (0.3, 1.0), False),
+        (0.4, (0.3, 2.0), False),
+        (0.5, (0.3, 0.9), False),
+        (2.5, (1.1, 3.0), True),
+        (2.5, (1.0, 3.0), False),
+        (2.5, (0.5, 3.0), False),
+        (2.0, (1.5, 3.0), False),
+        (1.2, (1.1, 1.3), False),
+        (0.9, (0.8, 0.95), False),
+    ],
+)
+def test_only_a_size_that_is_surely_wrong_by_a_factor_of_two_is_warned_of(
+    slope, interval, is_warned_of
+):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warn_if_unfaithful(fidelity(slope=slope, slope_interval=interval))
+    assert len(caught) == is_warned_of
+
+
+@pytest.mark.parametrize(("correlation", "is_warned_of"), [(0.35, False), (0.34, True)])
+def test_an_order_below_the_limit_is_warned_of(correlation, is_warned_of):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warn_if_unfaithful(fidelity(rank_correlation=correlation))
+    assert len(caught) == is_warned_of
+
+
+def test_an_interval_of_correlations_ends_at_those_there_are(monkeypatch, measured):
+    monkeypatch.setattr(module, "jackknife_interval", lambda *args: (-1.5, 2.5))
+    found = fidelity_of(measured, measured)
+    assert found.rank_correlation_interval == (-1.0, 1.0)
+    assert found.slope_interval == (-1.5, 2.5)
+    monkeypatch.setattr(module, "jackknife_interval", lambda *args: (0.25, 0.75))
+    assert fidelity_of(measured, measured).rank_correlation_interval == (0.25, 0.75)
+
+
+def test_what_a_probe_leaves_out_adds_up():
+    effects, truth = np.arange(12.0).reshape(4, 3), np.ones((4, 2))
+    online = stage_of(classification_model(6)[0], effects)
+    kept = torch.tensor([[1.0, 0, 1], [0, 1, 0]])
+    probes = SimpleNamespace(kept=kept, effects=lambda *args: truth)
+    predicted, measured = module.probed_effects(online, probes, None, np.zeros(4), None)
+    np.testing.assert_array_equal(predicted[:, 0], effects[:, 1])
+    np.testing.assert_array_equal(predicted[:, 1], effects[:, 0] + effects[:, 2])
+    assert measured is truth
+
+
+def stage_of(model, effects):
+    """Return what stands for an online stage that predicts effects."""
+    return SimpleNamespace(
+        models=[model],
+        leave_out=SimpleNamespace(batch_size=100),
+        rows_of=lambda X: X,
+        attributions=lambda X, y, objective: effects,
+        resized=lambda factor: ("resized", factor),
+    )
+
+
+@pytest.mark.parametrize(
+    ("tells_size", "is_deep", "is_resized"),
+    [(True, True, True), (True, False, False), (False, True, False), (False, False, False)],
+)
+def test_deeper_networks_get_the_size_of_probes_that_tell_it(tells_size, is_deep, is_resized):
+    effects = np.random.RandomState(0).randn(20, 6)
+    truth = np.array([1.5, 1.0, 2.0, 1.2, 1.8, 1.6]) * effects
+    layer = None if is_deep else seeded(lambda: nn.Linear(4, 3).double())
+    online = stage_of(classification_model(6, module=layer)[0], effects)
+
+    class Six(SimpleNamespace):
+        def __len__(self):
+            return 6
+
+    probes = Six(kept=1 - torch.eye(6), tells_size=tells_size, effects=lambda *args: truth)
+    found, ratios = module.resized(online, probes, None, np.zeros(20), None)
+    if is_resized:
+        factor = size_factor(effects, truth)
+        assert found == ("resized", factor)
+        np.testing.assert_allclose(ratios, factors_without_each(effects, truth) / factor)
+    else:
+        assert found is online and ratios.tolist() == [1] * 6
+
+
+def test_a_slope_is_of_the_sizes_that_are_foretold(measured):
+    found = measured_fidelity(measured, 3 * measured, np.arange(3), foretold=2 * measured)
+    assert found.slope == pytest.approx(1.5)
+    assert found.rank_correlation == measured_fidelity(measured, measured, None).rank_correlation
+
+
+def test_measured_effects_are_those_of_the_probes():
+    model, X, targets = classification_model(5)
+    theta = torch.stack([0.9 * model.theta, 1.1 * model.theta])
+    y = targets.argmax(1)
+    probes = Probes(torch.ones(2, 1), [theta], [{}])
+    found = module.measured_effects(stage_of(model, None), probes, X, y.numpy(), margin)
+    of = [margin(model(each, X), y) for each in (model.theta, *theta)]
+    np.testing.assert_allclose(found, torch.stack([of[0] - of[1], of[0] - of[2]], 1).numpy())
