@@ -2,7 +2,7 @@
 # make test    every test, the doctests of the package, of README.md and of doc/
 # make coverage  the tests, and the lines and branches of the package that none of them runs
 # make test-oldest   the tests on the oldest versions that pyproject.toml names, in .venv-oldest
-# make lint    ruff and mypy
+# make lint    ruff, mypy, and that each folder imports only those below it
 # make doc     the documentation with its executed gallery, in doc/_build/html; warnings are errors
 # make clean   remove the environment, caches and outputs
 #
@@ -46,6 +46,7 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy sklearn_synset
+	$(BIN)/lint-imports
 
 $(DOC_STAMP): $(STAMP)
 	$(BIN)/python -m pip install -e ".[doc]"
@@ -58,5 +59,5 @@ doc: $(DOC_STAMP)
 clean:
 	rm -rf doc/_build doc/auto_examples doc/generated
 	rm -rf .venv .venv-oldest out build dist *.egg-info
-	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
