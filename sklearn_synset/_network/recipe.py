@@ -1,0 +1,520 @@
+"""How a skorch net is trained: everything that training it again has to repeat."""
+
+import copy
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import clone
+from skorch import (
+    NeuralNet,
+    NeuralNetBinaryClassifier,
+    NeuralNetClassifier,
+    NeuralNetRegressor,
+)
+from skorch.callbacks import (
+    BatchScoring,
+    Callback,
+    Checkpoint,
+    EarlyStopping,
+    EpochScoring,
+    EpochTimer,
+    GradientNormClipping,
+    LRScheduler,
+    PassthroughScoring,
+    PrintLog,
+    ProgressBar,
+    TrainEndCheckpoint,
+)
+from skorch.dataset import Dataset
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.utils.data import DataLoader
+
+from sklearn_synset._network.row_loss import RowLoss, ignored_rows, row_loss_of
+from sklearn_synset._runtime.torch_interop import keep_global_state
+
+_WATCHES_ONLY = (
+    BatchScoring,
+    EpochScoring,
+    EpochTimer,
+    PassthroughScoring,
+    PrintLog,
+    ProgressBar,
+    TrainEndCheckpoint,
+)
+_KNOWN_NETS = (NeuralNet, NeuralNetBinaryClassifier, NeuralNetClassifier, NeuralNetRegressor)
+# Methods that decide what a step of the training does.
+_STEPS = (
+    "train_step",
+    "train_step_single",
+    "fit_loop",
+    "partial_fit",
+    "run_single_epoch",
+    "get_loss",
+    "initialize_optimizer",
+    "get_train_step_accumulator",
+)
+_MONITORS = ("valid_loss", "valid_acc", "train_loss")
+
+
+class NotReplayable(ValueError):
+    """A training that cannot be repeated; its message is the reason, without a full stop."""
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """When a training keeps its weights, and when it ends early.
+
+    Parameters
+    ----------
+    monitor : {"valid_loss", "valid_acc", "train_loss"}
+        What is looked at after each epoch.
+
+    lower_is_better : bool
+        Whether low values are good.
+
+    threshold : float
+        How much better than the best value counts as better.
+
+    is_relative : bool
+        Whether the threshold is a share of the best value.
+
+    patience : int or None
+        Epochs in a row that are not better after which the training ends; None: it does not.
+
+    keeps_best : bool
+        Whether the weights of the best epoch are kept, and not the last ones.
+    """
+
+    monitor: str
+    lower_is_better: bool = True
+    threshold: float = 0.0
+    is_relative: bool = False
+    patience: int | None = None
+    keeps_best: bool = True
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A learning-rate schedule of torch.
+
+    Parameters
+    ----------
+    policy : type
+        Class of the scheduler.
+
+    params : dict
+        Its parameters.
+
+    is_by_batch : bool
+        Whether it steps after each minibatch, and not after each epoch.
+
+    monitor : str
+        What a `ReduceLROnPlateau` looks at.
+    """
+
+    policy: type
+    params: dict[str, Any]
+    is_by_batch: bool
+    monitor: str = "train_loss"
+
+
+@dataclass(frozen=True, eq=False)
+class Recipe:
+    """A training, but for the rows.
+
+    Parameters
+    ----------
+    net : NeuralNet
+        Not initialised; makes the module, the optimizer and the loader.
+
+    seed : int or None
+        Of the initial weights and the order of the rows of the explained network; None if that was
+        trained elsewhere.
+
+    loss : RowLoss
+        Loss of a row.
+
+    n_epochs : int
+        The most passes over the rows.
+
+    schedules : tuple of Schedule
+        In the order of the callbacks.
+
+    clipping : tuple of float or None
+        Largest norm of a gradient, and the order of that norm.
+
+    stopping : Stopping or None
+        Early stopping, or keeping the best epoch.
+
+    is_trained_on : ndarray of shape (n,), dtype bool
+        Training rows that the optimizer sees: not those that `train_split` holds back, nor those
+        with an ignored label.
+
+    valid_rows : ndarray of shape (v,) or None
+        Training rows that `train_split` holds back; None if there are none.
+
+    valid_data : tuple of ndarray or None
+        Inputs and targets of validation rows that are no training rows.
+
+    has_validation : bool
+        Whether each epoch ends with a pass over validation rows.
+
+    sampling_weight : ndarray of shape (n,) or None
+        How often a `WeightedRandomSampler` draws each row, with mean 1.
+
+    is_entrywise : bool
+        Whether one optimizer acts on many networks at once as on each of them alone.
+    """
+
+    net: NeuralNet
+    seed: int | None
+    loss: RowLoss
+    n_epochs: int
+    schedules: tuple[Schedule, ...]
+    clipping: tuple[float, float] | None
+    stopping: Stopping | None
+    is_trained_on: np.ndarray
+    valid_rows: np.ndarray | None
+    valid_data: tuple[np.ndarray, np.ndarray] | None
+    has_validation: bool
+    sampling_weight: np.ndarray | None
+    is_entrywise: bool
+
+    def optimizer(self, parameters: Iterable[tuple[str, torch.Tensor]]) -> torch.optim.Optimizer:
+        """Make the net's optimizer for some named parameters."""
+        return _optimizer_of(self.net, parameters)
+
+    def initialised(self) -> NeuralNet:
+        """Return a clone with initial weights, drawn from the global generators."""
+        return clone(self.net).initialize()
+
+    @property
+    def batch_size(self) -> int:
+        """Rows of a minibatch; all of them for -1."""
+        own = self.net.get_params_for("iterator_train").get("batch_size", self.net.batch_size)
+        n_rows = int(self.is_trained_on.sum())
+        return n_rows if own == -1 else min(int(own), n_rows)
+
+    @property
+    def n_steps_per_epoch(self) -> int:
+        """Minibatches of a pass over the training rows."""
+        drops_last = self.net.get_params_for("iterator_train").get("drop_last", False)
+        n_rows, size = int(self.is_trained_on.sum()), self.batch_size
+        return max(1, n_rows // size if drops_last else -(-n_rows // size))
+
+    @property
+    def needs_own_optimizers(self) -> bool:
+        """Whether each network needs an optimizer of its own."""
+        return not self.is_entrywise or any(
+            each.policy is ReduceLROnPlateau for each in self.schedules
+        )
+
+
+def read_recipe(
+    net: NeuralNet,
+    y: np.ndarray,
+    *,
+    link: str,
+    n_outputs: int,
+    order: tuple[int, ...] | None = None,
+    seed: int | None = None,
+) -> Recipe:
+    """Read off a net how it is trained.
+
+    Parameters
+    ----------
+    net : NeuralNet
+        Initialised or fitted; left as it is.
+
+    y : ndarray of shape (n, ...)
+        Targets of the training rows, as its criterion takes them.
+
+    link, n_outputs, order
+        As of `row_loss_of`.
+
+    seed : int, default=None
+        Of the training; None if it was done elsewhere.
+
+    Returns
+    -------
+    recipe : Recipe
+        Everything that a training repeats.
+
+    Raises
+    ------
+    NotReplayable
+        If something in it cannot be repeated; the message names it.
+    """
+    _check_methods(net)
+    callbacks = [callback for _, callback in net.callbacks_]
+    try:
+        loss = row_loss_of(net, link=link, n_outputs=n_outputs, order=order)
+    except ValueError as error:
+        raise NotReplayable(str(error)) from error
+    schedules, clipping, stopping = _read_callbacks(net, callbacks)
+    is_trained_on, valid_rows, valid_data = _read_split(net, y)
+    is_trained_on &= ~ignored_rows(net, y).numpy()
+    has_validation = valid_rows is not None or valid_data is not None
+    if stopping is not None and stopping.monitor.startswith("valid") and not has_validation:
+        raise NotReplayable(
+            f"{stopping.monitor!r} is watched, but the net's train_split gives no validation rows"
+        )
+    unfitted = clone(net)
+    if isinstance(net.module, torch.nn.Module):
+        unfitted = unfitted.set_params(module=_Reset(net.module))
+    n_epochs = net.max_epochs
+    if stopping is None and getattr(net, "history", None):
+        n_epochs = len(net.history)
+    return Recipe(
+        net=unfitted,
+        seed=None if isinstance(net.module, torch.nn.Module) else seed,
+        loss=loss,
+        n_epochs=n_epochs,
+        schedules=schedules,
+        clipping=clipping,
+        stopping=stopping,
+        is_trained_on=is_trained_on,
+        valid_rows=valid_rows,
+        valid_data=valid_data,
+        has_validation=has_validation,
+        sampling_weight=_read_iterator(net, is_trained_on),
+        is_entrywise=_acts_on_entries(net),
+    )
+
+
+def _optimizer_of(
+    net: NeuralNet, parameters: Iterable[tuple[str, torch.Tensor]]
+) -> torch.optim.Optimizer:
+    """Make a net's optimizer; its steps in one operation where torch has that."""
+    args, kwargs = net.get_params_for_optimizer("optimizer", list(parameters))
+    is_torchs = net.optimizer.__module__.startswith("torch.optim")
+    if is_torchs and not {"fused", "foreach", "differentiable", "capturable"} & kwargs.keys():
+        if "fused" in inspect.signature(net.optimizer.__init__).parameters:
+            try:
+                return net.optimizer(*args, **kwargs, fused=True)
+            except RuntimeError:
+                pass  # not on this device, or not for these parameters
+    return net.optimizer(*args, **kwargs)
+
+
+class _Reset:
+    """Makes copies of a module with new initial weights."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        self.module = copy.deepcopy(module)
+        for name, part in module.named_modules():
+            own = list(part.parameters(recurse=False))
+            if own and not hasattr(part, "reset_parameters"):
+                raise NotReplayable(
+                    f"the net holds a module instance whose layer {name or 'module'!r} "
+                    f"({type(part).__name__}) has no reset_parameters, so new initial weights "
+                    "cannot be drawn; pass the module's class"
+                )
+
+    def __call__(self) -> torch.nn.Module:
+        module = copy.deepcopy(self.module)
+        for part in module.modules():
+            if hasattr(part, "reset_parameters"):
+                part.reset_parameters()
+        return module
+
+
+def _check_methods(net: NeuralNet) -> None:
+    """Refuse a net that takes its steps in a way of its own."""
+    base = next(kind for kind in type(net).__mro__ if kind in _KNOWN_NETS)
+    for name in _STEPS:
+        if getattr(type(net), name) is not getattr(base, name):
+            raise NotReplayable(f"{type(net).__name__} has a {name} of its own")
+    for name in ("compile", "mixed_precision"):
+        if name != "compile" and getattr(net, name, None):
+            raise NotReplayable(f"{type(net).__name__} trains with {name}")
+    others = [name for name in getattr(net, "_modules", []) if name != "module"]
+    if others:
+        raise NotReplayable(f"{type(net).__name__} trains further modules ({', '.join(others)})")
+    if any(p.requires_grad for p in net.criterion_.parameters()):
+        raise NotReplayable(f"the criterion {type(net.criterion_).__name__} is trained, too")
+
+
+def _read_callbacks(
+    net: NeuralNet, callbacks: list[Any]
+) -> tuple[tuple[Schedule, ...], tuple[float, float] | None, Stopping | None]:
+    schedules: list[Schedule] = []
+    stoppings: list[Stopping] = []
+    clipping = None
+    for callback in callbacks:
+        if isinstance(callback, _WATCHES_ONLY) and not isinstance(callback, Checkpoint):
+            continue
+        if type(callback) is TrainEndCheckpoint:
+            continue
+        if type(callback) is LRScheduler:
+            policy = callback._get_policy_cls()
+            schedules.append(
+                Schedule(policy, callback.kwargs, callback.step_every == "batch", callback.monitor)
+            )
+        elif type(callback) is GradientNormClipping:
+            if callback.gradient_clip_value is not None:
+                clipping = (
+                    float(callback.gradient_clip_value),
+                    float(callback.gradient_clip_norm_type),
+                )
+        elif type(callback) is EarlyStopping:
+            stoppings.append(
+                Stopping(
+                    callback.monitor,
+                    callback.lower_is_better,
+                    callback.threshold,
+                    callback.threshold_mode == "rel",
+                    callback.patience,
+                    callback.load_best,
+                )
+            )
+        elif type(callback) is Checkpoint:
+            if callback.load_best:
+                stoppings.append(_best_of(callback))
+        elif _acts(callback):
+            raise NotReplayable(
+                f"the callback {type(callback).__name__} may change the training in a way that is "
+                "not known"
+            )
+    for each in (*stoppings, *(s for s in schedules if s.policy is ReduceLROnPlateau)):
+        if each.monitor not in _MONITORS:
+            raise NotReplayable(
+                f"the training watches {each.monitor!r}; known are {', '.join(_MONITORS)}"
+            )
+    if len(stoppings) > 1:
+        first, second = stoppings[:2]
+        same = first.monitor == second.monitor and first.lower_is_better == second.lower_is_better
+        if len(stoppings) > 2 or not same or None not in (first.patience, second.patience):
+            raise NotReplayable("several callbacks stop the training or keep its best epoch")
+        patient = first if first.patience is not None else second
+        stoppings = [
+            Stopping(
+                patient.monitor,
+                patient.lower_is_better,
+                patient.threshold,
+                patient.is_relative,
+                patient.patience,
+                keeps_best=True,
+            )
+        ]
+    return tuple(schedules), clipping, stoppings[0] if stoppings else None
+
+
+def _best_of(callback: Checkpoint) -> Stopping:
+    """Return which epoch a checkpoint keeps."""
+    monitor = callback.monitor
+    if not isinstance(monitor, str) or not monitor.endswith("_best"):
+        raise NotReplayable(f"a Checkpoint watches {monitor!r}; known is 'valid_loss_best'")
+    name = monitor.removesuffix("_best")
+    return Stopping(name, lower_is_better=not name.endswith("acc"))
+
+
+def _acts(callback: Any) -> bool:
+    """Tell whether a callback has hooks at all."""
+    hooks = [name for name in dir(Callback) if name.startswith("on_")]
+    return any(getattr(type(callback), name) is not getattr(Callback, name) for name in hooks)
+
+
+def _read_split(
+    net: NeuralNet, y: np.ndarray
+) -> tuple[np.ndarray, np.ndarray | None, tuple[np.ndarray, np.ndarray] | None]:
+    """Return which rows are trained on, which are held back, and validation rows from outside."""
+    n_rows = len(y)
+    everything = np.ones(n_rows, dtype=bool)
+    if not net.train_split:
+        return everything, None, None
+    # An index in the place of each row shows where the split puts it.
+    dataset = Dataset(np.arange(n_rows), np.asarray(y))
+    with keep_global_state():
+        try:
+            train, valid = net.train_split(dataset, np.asarray(y))
+        except TypeError:
+            train, valid = net.train_split(dataset)
+    if not _holds_indices(train, n_rows):
+        raise NotReplayable("the net's train_split does not return a part of the given rows")
+    trained = np.array([int(train[i][0]) for i in range(len(train))], dtype=int)
+    is_trained_on = np.zeros(n_rows, dtype=bool)
+    is_trained_on[trained] = True
+    if len(trained) != is_trained_on.sum():
+        raise NotReplayable("the net's train_split repeats rows")
+    if (np.diff(trained) < 0).any():
+        raise NotReplayable("the net's train_split changes the order of the rows")
+    if valid is None:
+        return is_trained_on, None, None
+    if is_trained_on.all():
+        pairs = [valid[i] for i in range(len(valid))]
+        inputs, targets = (np.stack([np.asarray(pair[k]) for pair in pairs]) for k in (0, 1))
+        return is_trained_on, None, (inputs, targets)
+    held = np.array([int(valid[i][0]) for i in range(len(valid))], dtype=int)
+    return is_trained_on, held, None
+
+
+def _holds_indices(part: Any, n_rows: int) -> bool:
+    try:
+        first = np.asarray(part[0][0])
+    except Exception:
+        return False
+    return first.ndim == 0 and first.dtype.kind in "iu" and 0 <= int(first) < n_rows
+
+
+def _read_iterator(net: NeuralNet, is_trained_on: np.ndarray) -> np.ndarray | None:
+    """Check the loader, and return how often a sampler draws each row."""
+    if net.iterator_train is not DataLoader:
+        raise NotReplayable(
+            f"iterator_train is {getattr(net.iterator_train, '__name__', net.iterator_train)!r}, "
+            "not torch's DataLoader"
+        )
+    params = net.get_params_for("iterator_train")
+    if "batch_sampler" in params or params.get("batch_size", net.batch_size) is None:
+        raise NotReplayable("the net has a batch_sampler of its own")
+    sampler = params.get("sampler")
+    if sampler is None:
+        return None
+    if isinstance(sampler, torch.utils.data.WeightedRandomSampler):
+        weight = sampler.weights.double().numpy()
+        if len(weight) != is_trained_on.sum():
+            raise NotReplayable(
+                f"the sampler has {len(weight)} weights for {is_trained_on.sum()} training rows"
+            )
+        full = np.zeros(len(is_trained_on))
+        full[is_trained_on] = weight / weight.mean()
+        return full
+    if type(sampler) in (torch.utils.data.RandomSampler, torch.utils.data.SequentialSampler):
+        return None
+    raise NotReplayable(f"the sampler {type(sampler).__name__} is not known")
+
+
+def _acts_on_entries(net: NeuralNet) -> bool:
+    """Tell whether the optimizer treats a stack of matrices as it treats each of them.
+
+    Raises
+    ------
+    NotReplayable
+        If it cannot be stepped by gradients alone.
+    """
+    generator = torch.Generator().manual_seed(0)
+    start, *gradients = torch.randn((4, 2, 3, 2), generator=generator)
+
+    def stepped(parameters: list[torch.Tensor], gradients: Callable) -> list[torch.Tensor]:
+        optimizer = _optimizer_of(net, [(f"p{i}", p) for i, p in enumerate(parameters)])
+        for step in range(3):
+            for i, parameter in enumerate(parameters):
+                parameter.grad = gradients(step, i).clone()
+            optimizer.step()
+        return [parameter.detach() for parameter in parameters]
+
+    try:
+        together = stepped([start.clone().requires_grad_()], lambda step, _: gradients[step])[0]
+        alone = [
+            stepped([start[k].clone().requires_grad_()], lambda step, _, k=k: gradients[step][k])
+            for k in range(2)
+        ]
+    except Exception as error:
+        raise NotReplayable(
+            f"the optimizer {net.optimizer.__name__} cannot be stepped by gradients alone ({error})"
+        ) from error
+    return torch.allclose(together, torch.stack([each[0] for each in alone]), rtol=1e-5)

@@ -1,0 +1,208 @@
+"""The loss of a single row under a net's own criterion, for many networks at once."""
+
+import copy
+from dataclasses import dataclass, replace
+
+import torch
+from skorch import NeuralNetClassifier
+from torch.func import vmap
+
+_LABELS = (torch.nn.CrossEntropyLoss, torch.nn.NLLLoss)
+_RELATIVE_ERROR = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class RowLoss:
+    r"""Loss of each row, and the row's share in the mean that the criterion takes.
+
+    Parameters
+    ----------
+    kind : {"logits", "probabilities", "log_probabilities", "elements"}
+        What the criterion compares a target with: logits of classes, their probabilities, the
+        logarithms of these, or numbers that are compared one by one.
+
+    criterion : Module
+        The criterion, with `reduction="none"`; only "elements" calls it.
+
+    class_weight : Tensor of shape (C,) or None
+        Weights of the classes, in the order of the module's outputs.
+
+    label_smoothing : float
+        Share of the target that is spread evenly over the classes.
+
+    is_sum : bool
+        Whether the criterion adds the rows up instead of taking their mean.
+
+    positive_column : int or None
+        For two classes and a single output: the target column that this output is compared with.
+
+    is_soft : bool
+        Whether training targets are probabilities. torch then divides by the number of rows, and
+        by their total class weight otherwise.
+    """
+
+    kind: str
+    criterion: torch.nn.Module
+    class_weight: torch.Tensor | None = None
+    label_smoothing: float = 0.0
+    is_sum: bool = False
+    positive_column: int | None = None
+    is_soft: bool = False
+
+    def __call__(
+        self, outputs: torch.Tensor, targets: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return loss and share of each row.
+
+        Parameters
+        ----------
+        outputs : Tensor of shape (K, b, c)
+            What the module returned for b rows, by K networks.
+
+        targets : Tensor of shape (b, C)
+            Class probabilities in the order of the outputs, or values.
+
+        Returns
+        -------
+        loss : Tensor of shape (K, b)
+            Loss of each row.
+
+        share : Tensor of shape (b,)
+            What the sum of the losses is divided by is the sum of these.
+        """
+        if self.kind == "elements":
+            if self.positive_column is not None:
+                targets = targets[:, self.positive_column, None]
+            loss = self.criterion(outputs, targets.expand_as(outputs))
+            return loss.flatten(2).mean(2), torch.ones_like(targets[:, 0])
+        if self.kind == "logits":
+            # Rows last: torch is slow along a last dimension that is short.
+            log_probability = outputs.mT.log_softmax(-2).mT
+        elif self.kind == "probabilities":
+            # The same epsilon as in skorch's loss.
+            log_probability = (outputs + torch.finfo(outputs.dtype).eps).log()
+        else:
+            log_probability = outputs
+        share = targets.sum(-1)
+        smoothed = targets
+        if self.label_smoothing:
+            even = share[:, None] / targets.shape[-1]
+            smoothed = torch.lerp(targets, even.expand_as(targets), self.label_smoothing)
+        if self.class_weight is not None:
+            weight = self.class_weight.to(targets)
+            smoothed = smoothed * weight
+            if not self.is_soft:
+                share = targets @ weight
+        return -(smoothed * log_probability).sum(-1), share
+
+    def mean(self, outputs: torch.Tensor, targets: torch.Tensor, weight: torch.Tensor):
+        """Return what each network minimises on a minibatch.
+
+        Parameters
+        ----------
+        outputs : Tensor of shape (K, b, c)
+            As of `__call__`.
+
+        targets : Tensor of shape (b, C)
+            As of `__call__`.
+
+        weight : Tensor of shape (K, b)
+            Weight of each row for each network; 0 for a row that was left out.
+
+        Returns
+        -------
+        loss : Tensor of shape (K,)
+            The criterion of the rows that remain; 0 where none does.
+        """
+        loss, share = self(outputs, targets)
+        total = (weight * loss).sum(1)
+        if self.is_sum:
+            return total
+        return total / (weight * share).sum(1).clamp(min=torch.finfo(loss.dtype).tiny)
+
+
+def row_loss_of(net, *, link: str, n_outputs: int, order: tuple[int, ...] | None) -> RowLoss:
+    """Read the loss of single rows off a net's criterion.
+
+    Parameters
+    ----------
+    net : NeuralNet
+        Initialised.
+
+    link : str
+        As of :class:`FunctionalModel`.
+
+    n_outputs : int
+        Classes, or targets.
+
+    order : tuple of int or None
+        Column of the module for each class; None if they are in order.
+
+    Returns
+    -------
+    row_loss : RowLoss
+        Takes targets in the order of the module's outputs.
+
+    Raises
+    ------
+    ValueError
+        If the criterion does not give one loss a row.
+    """
+    criterion = net.criterion_
+    reduction = getattr(criterion, "reduction", None)
+    if reduction not in ("mean", "sum"):
+        raise ValueError(
+            f"the criterion {criterion!r} does not say that it takes the mean or the sum of one "
+            "loss a row (attribute reduction='mean' or 'sum')"
+        )
+    single = copy.deepcopy(criterion)
+    single.reduction = "none"
+    weight = getattr(criterion, "weight", None)
+    common = RowLoss("elements", single, is_sum=reduction == "sum")
+    if isinstance(criterion, _LABELS):
+        is_probability = isinstance(criterion, torch.nn.NLLLoss)
+        if not is_probability:
+            kind = "logits"
+        elif isinstance(net, NeuralNetClassifier):
+            kind = "probabilities"
+        else:
+            kind = "log_probabilities"
+        return replace(
+            common,
+            kind=kind,
+            class_weight=None if weight is None else weight.detach().cpu(),
+            label_smoothing=float(getattr(criterion, "label_smoothing", 0.0)),
+        )
+    if link == "single_logit":
+        return replace(common, positive_column=1 if order is None else order.index(0) ^ 1)
+    _check_elements(criterion, single, n_outputs)
+    return common
+
+
+def _check_elements(criterion: torch.nn.Module, single: torch.nn.Module, n_outputs: int) -> None:
+    """Raise unless a criterion is the mean (or sum) of one loss for each number."""
+    generator = torch.Generator().manual_seed(0)
+    outputs, targets = torch.rand((2, 5, n_outputs), generator=generator)
+    try:
+        together = criterion(outputs, targets)
+        each = vmap(single)(torch.stack([outputs, outputs]), torch.stack([targets, targets]))
+    except Exception as error:
+        raise ValueError(
+            f"the criterion {criterion!r} does not compare values with values ({error})"
+        ) from error
+    if each.shape[:2] != (2, 5):
+        raise ValueError(f"the criterion {criterion!r} does not give one loss a row")
+    joined = each[0].mean() if criterion.reduction == "mean" else each[0].sum()
+    if not torch.isclose(joined, together, rtol=_RELATIVE_ERROR):
+        raise ValueError(f"the criterion {criterion!r} is not the mean of one loss a row")
+
+
+def ignored_rows(net, y) -> torch.Tensor:
+    """Return which rows (n,) a criterion ignores by their label (`ignore_index`)."""
+    ignored = getattr(net.criterion_, "ignore_index", None)
+    labels = torch.as_tensor(y)
+    if ignored is None or labels.is_floating_point():
+        return torch.zeros(len(labels), dtype=torch.bool)
+    return labels.reshape(len(labels), -1)[:, 0] == ignored
+
+
