@@ -2,7 +2,6 @@
 
 from dataclasses import fields, replace
 from functools import partial
-from itertools import product
 from numbers import Integral, Real
 
 import numpy as np
@@ -13,9 +12,10 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 from skorch import NeuralNet
 
-from sklearn_synset._attribution.online_stage import encoded_labels, run_online_stage
+from sklearn_synset._attribution.choose_plan import choose_plan
+from sklearn_synset._attribution.leave_out_networks import encoded_labels, leave_groups_out
 from sklearn_synset._attribution.row_attributions import attribution_to_rows, most_influential
-from sklearn_synset._attribution.rows_left_out import representatives
+from sklearn_synset._attribution.rows_left_out import representatives_of
 from sklearn_synset._attribution.standard_error import standard_error
 from sklearn_synset._data.dataset_rows import rows_of
 from sklearn_synset._data.group_assignment import group_centres
@@ -29,34 +29,41 @@ from sklearn_synset._data.input_checks import (
 from sklearn_synset._data.partition import auto_n_groups, class_wise_kmeans
 from sklearn_synset._data.removed_rows import removed_rows
 from sklearn_synset._data.row_source import RowSource
-from sklearn_synset._data.target import encode_target, n_outputs, read_target, rows_of_known_labels
+from sklearn_synset._data.target import (
+    encode_target,
+    n_outputs,
+    read_target,
+    rows_of_known_labels,
+)
 from sklearn_synset._data.training_data import TrainingRows
-from sklearn_synset._distillation.distilled_synset import Distillation, will_distil
+from sklearn_synset._distillation.distil import Distilled
+from sklearn_synset._distillation.distilled_synset import (
+    Distillation,
+    distil_synset,
+    starting_synset,
+    whole_synset,
+)
 from sklearn_synset._network.operation_count import multiplications
 from sklearn_synset._network.training_loss import one_hot_targets
 from sklearn_synset._network.wrapped_model import restore, wrap, wrap_each
 from sklearn_synset._objective.objective import resolve_objective
 from sklearn_synset._persistence.persistence import load_attributor, save_attributor
 from sklearn_synset._persistence.representation import Representation
-from sklearn_synset._persistence.warm_start import FormerFit, made_of
 from sklearn_synset._probes.fidelity import fidelity_score
-from sklearn_synset._probes.offline_stage import run_offline_stage
-from sklearn_synset._probes.probe_choice import draw_probes, n_to_choose_by
 from sklearn_synset._probes.probed_fidelity import (
     measured_fidelity,
     probed_effects,
-    resized,
     warn_if_unfaithful,
 )
-from sklearn_synset._probes.probes import probes_of_networks
-from sklearn_synset._probes.restarted_probes import restarted_probes
+from sklearn_synset._probes.probes import draw_probes, replayed_probes
 from sklearn_synset._probes.rewound_probes import rewound_probes
+from sklearn_synset._replay.leave_out import replay_plans
 from sklearn_synset._retraining.leave_out import LeaveOut
 from sklearn_synset._runtime.torch_interop import (
     as_array,
+    draw_plan_seeds,
     draw_seed,
     keep_global_state,
-    torch_generator,
     use_one_thread_if_small,
 )
 from sklearn_synset._runtime.transaction import all_or_nothing
@@ -64,15 +71,7 @@ from sklearn_synset._runtime.transaction import all_or_nothing
 __all__ = ["SynsetAttributor"]
 
 _FLOATS = (np.float64, np.float32)
-_N_QUERIES = 500
-_AUTO_PROBES = 24
-_NO_RESTART = (
-    "probe='restart' needs at most 2,000 rows, a network of several layers of which all that are "
-    "trained have reset_parameters and none but batch normalisation keeps statistics of the rows, "
-    "small enough for fifteen passes over the rows for each probe (forty with normalisation), and "
-    "a training that brings the loss down to what it is for the network that is explained. Use "
-    "probe='rewind', or 'auto'."
-)
+_N_QUERIES = 300
 
 
 class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
@@ -135,11 +134,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         The most steps of gradient descent when a group is left out; fewer when the loss on all
         groups is back to that of the trained weights before.
 
-    step_size : float or "auto", default="auto"
-        Length of these steps; "auto" takes it from the largest curvature.
 
-    damping : float or "auto", default="auto"
-        Strength of a pull towards the trained weights while a group is left out; "auto" is 0.
 
     weight_decay : float, default=None
         Weight decay of the network's training, :math:`\lambda` in
@@ -171,17 +166,6 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         Rewound ones to choose by are not made where nothing is distilled, but for a `warm_start`;
         a fit that goes on without any keeps the distilled rows.
 
-    probe : {"auto", "restart", "rewind", "retrain"}, default="auto"
-        How these groups are left out. "restart": networks of the same architecture are trained
-        from three new initial weights on the real rows, for all probes at once, until they fit
-        them as the explained one does; for networks of several layers with `reset_parameters`, up
-        to 2,000 rows, and small enough for it. "rewind": the network is rewound and trained again
-        on the real rows.
-        "auto": "restart" where that is possible, else "rewind". "retrain": it is really trained
-        again without each of them, from the same seed and with the other rows in the same order,
-        at the cost of a training a probe (and a network); only for a skorch net or None. None
-        depends on the settings of the distillation and of leaving out, so that a search over those
-        is fair.
 
     input_shape : tuple of int, default=None
         Shape that flat rows are given for the network.
@@ -206,11 +190,6 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
     verbose : int, default=0
         Shows progress bars of all stages of `fit`, with the time left, if positive.
 
-    warm_start : bool, default=False
-        Whether a further `fit` on the same data goes on with the distillation of the former one,
-        up to `max_iter` steps in all. It takes over the networks, the groups, the probes, the
-        synset, and the source of random numbers; the learning rate falls anew over the added
-        steps. `learning_rate`, `tol`, `distance` and how groups are left out may change.
 
     Attributes
     ----------
@@ -317,11 +296,9 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         "max_iter": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "tol": [Interval(Real, 0, None, closed="left")],
-        "solver": [StrOptions({"gradient_descent"}), callable],
+        "solver": [StrOptions({"auto", "replay", "rewind"})],
         "rewind": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="left")],
         "n_steps": [Interval(Integral, 1, None, closed="left")],
-        "step_size": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
-        "damping": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "weight_decay": [None, Interval(Real, 0, None, closed="left")],
         "removal": [StrOptions({"leave_one_out", "subsets"})],
         "n_removals": [Interval(Integral, 2, None, closed="left")],
@@ -331,14 +308,12 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         ],
         "n_models": [Interval(Integral, 1, None, closed="left")],
         "n_probes": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],
-        "probe": [StrOptions({"auto", "restart", "rewind", "retrain"})],
         "input_shape": [None, tuple, list],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "device": [None, str, torch.device],
         "n_jobs": [None, Integral],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
-        "warm_start": ["boolean"],
     }
 
     def __init__(
@@ -352,25 +327,21 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         max_iter="auto",
         learning_rate=0.05,
         tol=1e-4,
-        solver="gradient_descent",
+        solver="auto",
         rewind="auto",
         n_steps=200,
-        step_size="auto",
-        damping="auto",
         weight_decay=None,
         removal="leave_one_out",
         n_removals=200,
         objective="auto",
         n_models=1,
         n_probes="auto",
-        probe="auto",
         input_shape=None,
         batch_size=4096,
         device=None,
         n_jobs=None,
         random_state=None,
         verbose=0,
-        warm_start=False,
     ):
         self.estimator = estimator
         self.n_groups = n_groups
@@ -383,22 +354,18 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         self.solver = solver
         self.rewind = rewind
         self.n_steps = n_steps
-        self.step_size = step_size
-        self.damping = damping
         self.weight_decay = weight_decay
         self.removal = removal
         self.n_removals = n_removals
         self.objective = objective
         self.n_models = n_models
         self.n_probes = n_probes
-        self.probe = probe
         self.input_shape = input_shape
         self.batch_size = batch_size
         self.device = device
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
-        self.warm_start = warm_start
 
     @_fit_context(prefer_skip_nested_validation=False)
     @all_or_nothing
@@ -451,81 +418,34 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         with keep_global_state():
             random_state = check_random_state(self.random_state)
             classes, target = read_target(y, self.estimator)
-            resolve_objective(
-                self.objective,
-                "squared_error" if classes is None else "cross_entropy",
-                n_outputs=n_outputs(classes, target),
-            )
-            given = None if groups is None else check_groups(groups, X)
-            former = getattr(self, "_former", None) if self.warm_start else None
-            if former is None:
-                group_labels = self._partition(X, target, classes, given, random_state)
-            else:
-                former.check(made_of(self, X, target, classes, given), self.max_iter)
-                group_labels, networks, reporting = self._taken_over()
-                random_state = former.random_state
+            self._check_objective(classes, target)
+            group_labels = self._partition(X, target, classes, groups, random_state)
             groups, codes = np.unique(group_labels, return_inverse=True)
-            if len(groups) < 2:
-                n_rows = f"{len(X)} sample" + "s" * (len(X) > 1)
-                raise ValueError(
-                    f"At least 2 groups are needed to leave one out, got {len(groups)} of {n_rows}."
-                )
-            if former is None:
-                seeds = [draw_seed(random_state) for _ in range(self.n_models)]
-                networks = self._wrap(X, target, classes, seeds)
+            _check_several_groups(groups, X)
+            networks = self._wrap(X, target, classes, random_state)
             models = [model for _, model in networks]
             rows = self._training_rows(models[0], X, target, codes)
             use_one_thread_if_small(
                 len(groups) * multiplications(models[0], rows.X) * min(len(X), 500)
             )
-            generator = torch_generator(random_state)
-            if former is None:
-                # Before anything that depends on the settings of the distillation.
-                choosing, reporting = self._probe(
-                    models, rows, X, target, classes, codes, seeds, generator
-                )
-                seed = seeds[0]
-            else:
-                choosing, seed = former.probes, former.seed
-            objective = self._objective(models[0])
-            offline = run_offline_stage(
-                models,
-                rows,
-                encoded_labels(models[0], target),
-                self._leave_out(draw_seed(random_state)),
-                self._distillation(),
-                choosing,
-                objective,
-                generator,
-                None if former is None else former.distilled,
+            plan = self._choose_plan(models, rows, len(groups))
+            seeds = draw_plan_seeds(random_state)
+            # Before anything that depends on the settings of the synset.
+            probes = self._probe(models, rows, plan, seeds)
+            distilled = self._distil(models, rows, plan, seeds)
+            left_out = self._leave_groups_out(models, rows, plan, seeds, distilled.synset)
+            queries = check_random_state(seeds.queries).permutation(len(X))[:_N_QUERIES]
+            predicted, measured = probed_effects(
+                left_out, probes, X[queries], target[queries], self._objective(models[0])
             )
-            n_halves = self.n_removals if self.removal == "subsets" else None
-            leave_out = self._leave_out(draw_seed(random_state))
-            online = run_online_stage(models, offline.synset, leave_out, n_halves, generator, rows)
-            self._probes = reporting
-            queries = check_random_state(seed).permutation(len(X))[:_N_QUERIES]
-            asked = X[queries], target[queries]
-            probes = choosing.joined(reporting)
-            # Of a network with several values, no objective but the loss asks for all of them.
-            several = classes is None and models[0].n_outputs > 1
-            size_of = self._objective(models[0], "loss" if several else "auto")
-            online, ratios = resized(online, probes, *asked, size_of)
-            predicted, measured = probed_effects(online, reporting, *asked, objective)
-            foretold = predicted * ratios[len(choosing) :]
-            self.fidelity_ = measured_fidelity(
-                predicted, measured, groups[reporting.groups], foretold
-            )
-        self._online = online
-        ingredients = made_of(self, X, target, classes, given) if former is None else former.made_of
-        self._former = FormerFit(offline.distilled, choosing, seed, ingredients)
-        self._representatives = as_array(
-            representatives(rows.X, rows.targets, rows.rows_by_group, offline.synset)
-        )
+            self.fidelity_ = measured_fidelity(predicted, measured, groups[probes.groups])
+        self._online, self._probes, self.plan_ = left_out, probes, plan
+        self._representatives = representatives_of(rows, distilled.synset, is_whole=plan.is_whole)
         self._centres = group_centres(X, target, codes, None if classes is None else len(classes))
         self.estimators_ = [estimator for estimator, _ in networks]
         self.estimator_ = self.estimators_[0]
         self.classes_, self.group_labels_, self.groups_ = classes, group_labels, groups
-        self._expose(offline)
+        self._expose(distilled)
         warn_if_unfaithful(self.fidelity_)
         return self
 
@@ -698,7 +618,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         is_prediction = self.objective in ("auto", "prediction") and model.loss == "squared_error"
         function = self._objective(model, "loss" if is_prediction else None)
         own_group = self._centres.assign(X, target)
-        return self._online.own_group_objectives(X, target, own_group, function).astype(X.dtype)
+        return self._online.out_of_fold_objectives(X, target, own_group, function).astype(X.dtype)
 
     def score(self, X, y=None):
         """Return the synset's fidelity on some rows, measured against the probes.
@@ -864,10 +784,15 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
+    def _check_objective(self, classes, target):
+        """Raise unless the objective goes with the target."""
+        loss = "squared_error" if classes is None else "cross_entropy"
+        resolve_objective(self.objective, loss, n_outputs=n_outputs(classes, target))
+
     def _partition(self, X, target, classes, groups, random_state):
         """Return the label of each row's group."""
         if groups is not None:
-            return groups
+            return check_groups(groups, X)
         n_classes = 1 if classes is None else len(classes)
         n_groups = self.n_groups
         if n_groups == "auto":
@@ -876,66 +801,86 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
             X, target, n_groups, classification=classes is not None, random_state=random_state
         )
 
-    def _taken_over(self):
-        """Return what a warm start keeps: groups, networks, and the probes to report on."""
-        networks = list(zip(self.estimators_, self._online.models, strict=True))
-        return self.group_labels_, networks, self._probes
-
-    def _wrap(self, X, target, classes, seeds, kept=(None,), stage="Training"):
-        """Return the network of each seed and kept rows, as an estimator and as a function."""
+    def _wrap(self, X, target, classes, random_state):
+        """Return the network of each seed, as an estimator and as a function."""
         trains = self.estimator is None or isinstance(self.estimator, NeuralNet)
         if self.n_models > 1 and not trains:
             raise ValueError(
                 f"n_models={self.n_models} needs a network that is trained in fit, a skorch net or "
                 f"None; got {type(self.estimator).__name__}."
             )
-        if self.probe == "retrain" and not trains:
-            raise ValueError(
-                "probe='retrain' needs a network that is trained in fit, a skorch net or None, as "
-                "the training of another is not known; got "
-                f"{type(self.estimator).__name__}. Use probe='rewind'."
-            )
-        shape = None if self.input_shape is None else tuple(self.input_shape)
         train = partial(
             wrap,
             self.estimator,
             X,
             target,
             classes=classes,
-            input_shape=shape,
+            input_shape=None if self.input_shape is None else tuple(self.input_shape),
             weight_decay=self.weight_decay,
             device=self.device,
         )
-        trainings = list(product(seeds, kept))
-        return wrap_each(train, trainings, stage=stage, n_jobs=self.n_jobs, verbose=self.verbose)
+        seeds = [draw_seed(random_state) for _ in range(self.n_models)]
+        return wrap_each(train, seeds, stage="Training", n_jobs=self.n_jobs, verbose=self.verbose)
 
-    def _probe(self, models, rows, X, target, classes, codes, seeds, generator):
-        """Leave some groups out of the real rows, in a way that no setting but `probe` changes.
+    def _choose_plan(self, models, rows, n_groups):
+        """Return how groups are to be left out."""
+        return choose_plan(
+            models,
+            rows,
+            solver=self.solver,
+            synset_size=self.synset_size,
+            max_iter=self.max_iter,
+            n_probes=self.n_probes,
+            n_removals=self.n_removals if self.removal == "subsets" else n_groups,
+        )
 
-        Returns those to choose by, and those to report on.
-        """
+    def _probe(self, models, rows, plan, seeds):
+        """Leave some groups out of the real rows; no setting of the synset changes how."""
+        generator = torch.Generator().manual_seed(seeds.probes)
+        kept = draw_probes(len(rows.rows_by_group), plan.n_probes, generator)
+        if plan.solver == "replay":
+            plans = replay_plans(models, rows, 1, seeds.probes, self.n_jobs, self.verbose)
+            others = [replace(each, seeds=(seeds.probes,)) for each in plans]
+            return replayed_probes(models, others, kept)
+        leave_out = SynsetAttributor(
+            batch_size=self.batch_size, n_jobs=self.n_jobs, verbose=self.verbose
+        )._leave_out(seeds.probes)
         is_auto = self.n_probes == "auto"
-        n_probes = _AUTO_PROBES if is_auto else self.n_probes
-        kept = draw_probes(len(rows.rows_by_group), n_probes, generator)
-        probes, is_choice = None, True
-        if self.probe == "retrain":
-            kept_rows = [mask.bool().numpy()[codes] for mask in kept]
-            pairs = self._wrap(X, target, classes, seeds, kept_rows, "Probing")
-            probes = probes_of_networks(kept, models, [model for _, model in pairs])
-        else:
-            default = SynsetAttributor(
-                batch_size=self.batch_size, n_jobs=self.n_jobs, verbose=self.verbose
+        return rewound_probes(models, rows, leave_out, kept, generator, may_halve=is_auto)
+
+    def _distil(self, models, rows, plan, seeds):
+        """Return the synset and its loss curve."""
+        if plan.is_whole:
+            return Distilled(whole_synset(rows))
+        generator = torch.Generator().manual_seed(seeds.synset)
+        names = [field.name for field in fields(Distillation)]
+        settings = Distillation(**{name: getattr(self, name) for name in names})
+        settings = replace(settings, max_iter=plan.max_iter)
+        start = starting_synset(models[0], rows, settings, generator)
+        leave_out = self._leave_out(seeds.synset)
+        return distil_synset(models, rows, start, leave_out, settings, generator)
+
+    def _leave_groups_out(self, models, rows, plan, seeds, synset):
+        """Return the networks without each group, or without random halves of the groups."""
+        replays = None
+        if plan.solver == "replay":
+            replays = replay_plans(
+                models, rows, plan.n_starts, seeds.starts, self.n_jobs, self.verbose
             )
-            leave_out = default._leave_out(draw_seed(check_random_state(seeds[0])))
-            how = models, rows, leave_out, kept, generator
-            if self.probe != "rewind":
-                probes = restarted_probes(*how)
-            if probes is None and self.probe == "restart" and len(kept):
-                raise ValueError(_NO_RESTART)
-            if probes is None:
-                is_choice = self.warm_start or will_distil(rows, self._distillation())
-                probes = rewound_probes(*how, may_halve=is_auto, is_choice=is_choice)
-        return probes.split(n_to_choose_by(len(probes)) if is_choice else 0)
+            if not plan.is_whole:
+                replays = [
+                    each.of_synset(model, synset)
+                    for each, model in zip(replays, models, strict=True)
+                ]
+        return leave_groups_out(
+            models,
+            synset,
+            self._leave_out(seeds.starts),
+            replays,
+            self.n_removals if self.removal == "subsets" else None,
+            torch.Generator().manual_seed(seeds.removals),
+            rows,
+        )
 
     def _training_rows(self, model, X, target, codes):
         """Return the training rows as tensors, on the network's device."""
@@ -947,20 +892,13 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
 
     def _leave_out(self, seed):
         return LeaveOut(
-            solver=self.solver,
             rewind=self.rewind,
             n_steps=self.n_steps,
-            step_size=self.step_size,
-            damping=0.0 if self.damping == "auto" else self.damping,
             batch_size=self.batch_size,
             seed=seed,
             n_jobs=self.n_jobs,
             verbose=self.verbose,
         )
-
-    def _distillation(self):
-        names = [field.name for field in fields(Distillation)]
-        return Distillation(**{name: getattr(self, name) for name in names})
 
     def _objective(self, model, objective=None):
         name = self.objective if objective is None else objective
@@ -988,11 +926,20 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         function = self._objective(self._online.models[0])
         return probed_effects(self._online, self._probes, X, target, function)
 
-    def _expose(self, offline):
-        """Set the fitted attributes that tell about the synset."""
-        synset = offline.synset
+    def _expose(self, distilled):
+        """Set the fitted attributes that describe the synset."""
+        synset = distilled.synset
         self.X_synset_, self.y_synset_ = as_array(synset.X), as_array(synset.y)
         self.sample_weight_synset_ = as_array(synset.weight)
         self.synset_groups_ = self.groups_[as_array(synset.group)]
-        self.matching_loss_curve_ = np.array(offline.distilled.loss_curve)
-        self.n_iter_ = len(offline.distilled.loss_curve)
+        self.matching_loss_curve_ = np.array(distilled.loss_curve)
+        self.n_iter_ = len(distilled.loss_curve)
+
+
+def _check_several_groups(groups, X):
+    """Raise unless there is more than one group."""
+    if len(groups) < 2:
+        n_rows = f"{len(X)} sample" + "s" * (len(X) > 1)
+        raise ValueError(
+            f"At least 2 groups are needed to leave one out, got {len(groups)} of {n_rows}."
+        )

@@ -141,8 +141,6 @@ def _in_folds(synset: Synset, seed: int) -> Synset:
 
 def _early_retraining(model: FunctionalModel, synset: Synset, leave_out: LeaveOut) -> Retraining:
     """Plan the first half of a retraining from weights that are rewound far."""
-    if callable(leave_out.solver):
-        return leave_out.plan(model, synset)
     whole = replace(leave_out, rewind=_REWIND).plan(model, synset)
     return replace(whole, n_steps=max(1, round(_SHARE_OF_STEPS * whole.n_steps)))
 
@@ -155,8 +153,6 @@ def _checkpoints(
     retraining: Retraining,
 ) -> list[torch.Tensor]:
     """Return weights (R, D) along the paths; with shorter steps if one of them diverges."""
-    if callable(leave_out.solver):
-        return [model.theta + leave_out.displacements(model, synset, kept, retraining)]
     first, last = min(_FIRST_STEP, retraining.n_steps), retraining.n_steps
     steps = set(np.geomspace(first, last, _N_CHECKPOINTS).round().astype(int).tolist())
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from sklearn_synset._attribution.online_stage import OnlineStage, encoded_labels
+from sklearn_synset._attribution.leave_out_networks import LeaveOutNetworks, encoded_labels
 from sklearn_synset._attribution.row_allocation import share_out, share_out_remainder
 from sklearn_synset._attribution.standard_error import check_several_networks, standard_error
 from sklearn_synset._data.row_source import RowSource, row_slices
@@ -18,13 +18,13 @@ _SHARES_AT_ONCE = 2**21
 
 
 def sample_attributions(
-    online: OnlineStage, X: np.ndarray, target: np.ndarray, objective: Objective
+    online: LeaveOutNetworks, X: np.ndarray, target: np.ndarray, objective: Objective
 ) -> Iterator[tuple[slice, np.ndarray]]:
     """Share the groups' attributions out among the training rows.
 
     Parameters
     ----------
-    online : OnlineStage
+    online : LeaveOutNetworks
         The networks without each group, and the training rows.
 
     X : ndarray of shape (q, d...)
@@ -70,7 +70,7 @@ def sample_attributions(
 
 
 def attribution_to_rows(
-    online: OnlineStage,
+    online: LeaveOutNetworks,
     X: np.ndarray,
     target: np.ndarray,
     objective: Objective,
@@ -103,7 +103,7 @@ def attribution_to_rows(
 
 
 def most_influential(
-    online: OnlineStage,
+    online: LeaveOutNetworks,
     X: np.ndarray,
     target: np.ndarray,
     objective: Objective,
@@ -164,7 +164,7 @@ def largest_attributions(
     return indices, np.take_along_axis(attributions, indices, axis=1)
 
 
-def group_codes(online: OnlineStage) -> np.ndarray:
+def group_codes(online: LeaveOutNetworks) -> np.ndarray:
     """Return the group (n,) of each training row, in [0, K)."""
     by_group = online.rows.rows_by_group  # type: ignore[union-attr]
     codes = torch.empty(len(online.rows.X), dtype=torch.long)  # type: ignore[union-attr]
@@ -173,7 +173,7 @@ def group_codes(online: OnlineStage) -> np.ndarray:
     return codes.numpy()
 
 
-def _queries_at_once(online: OnlineStage, n_rows: int) -> int:
+def _queries_at_once(online: LeaveOutNetworks, n_rows: int) -> int:
     by_weights = _WEIGHTS_AT_ONCE // online.models[0].n_parameters
     by_effects = _EFFECTS_AT_ONCE // (n_rows * len(online.models))
     return max(1, min(by_weights, by_effects))

@@ -5,7 +5,9 @@ import torch
 
 from sklearn_synset._data.row_source import Rows, at_once, few_rows
 from sklearn_synset._data.spread import target_scale
+from sklearn_synset._data.training_data import TrainingRows
 from sklearn_synset._retraining.synset import Synset
+from sklearn_synset._runtime.torch_interop import as_array
 
 _EXACT = "donot_use_mm_for_euclid_dist"  # a copy of a row has to be its nearest
 
@@ -46,6 +48,25 @@ def representatives(
             found = _nearest(features, scale * targets[some], own, by_products=True)
             nearest[some] = candidates[found]
     return nearest
+
+
+def representatives_of(rows: TrainingRows, synset: Synset, *, is_whole: bool) -> np.ndarray:
+    """Return the synset row (n,) that represents each training row.
+
+    Parameters
+    ----------
+    rows : TrainingRows
+        The training rows.
+
+    synset : Synset
+        What represents them.
+
+    is_whole : bool
+        Whether the synset is all training rows in their order, each of which represents itself.
+    """
+    if is_whole:
+        return np.arange(len(rows.X))
+    return as_array(representatives(rows.X, rows.targets, rows.rows_by_group, synset))
 
 
 def nearest_in_group(

@@ -1,4 +1,4 @@
-"""The offline stage: from starting rows to the synset, in rounds of anchors and matching."""
+"""From starting rows to the synset, in rounds of anchors and matching."""
 
 import warnings
 from collections.abc import Callable
@@ -18,8 +18,6 @@ from sklearn_synset._retraining.removal import Retraining
 from sklearn_synset._retraining.rewinding import on_the_way
 from sklearn_synset._retraining.synset import Synset
 
-_AUTO_STEPS, _FULL_STEPS_ROWS = 800, 500
-_FEWEST_STEPS = 50  # fewer are not worth the anchors' passes over the training rows
 _N_ROUNDS = 4
 _ANCHORS_PER_ROUND = 6
 _COPIES_OF_ROWS = 8  # their moves, the moments of these, and the like
@@ -35,44 +33,15 @@ class Distilled:
 
     Parameters
     ----------
-    candidates : list of Synset
-        The starting rows, and the matched ones.
+    synset : Synset
+        The matched rows.
 
     loss_curve : list of float
         Gradient distance before each step.
     """
 
-    candidates: list[Synset]
+    synset: Synset
     loss_curve: list[float] = field(default_factory=list)
-
-
-def n_steps(max_iter: int | str, n_rows: int) -> int:
-    """Return how many steps to distil for.
-
-    Parameters
-    ----------
-    max_iter : int or "auto"
-        "auto" is 800 up to 500 synset rows, and falls with the square of their number beyond, to
-        none from 2,000 on: the more rows a group has, the less there is to gain by moving them.
-
-    n_rows : int
-        Synset rows.
-
-    Returns
-    -------
-    n_steps : int
-        The steps.
-
-    Examples
-    --------
-    >>> from sklearn_synset._distillation.distil import n_steps
-    >>> [n_steps("auto", n_rows) for n_rows in (100, 1000, 2000, 2500)]
-    [800, 200, 50, 0]
-    """
-    if max_iter != "auto":
-        return int(max_iter)
-    steps = int(_AUTO_STEPS * min(1.0, _FULL_STEPS_ROWS / n_rows) ** 2)
-    return steps if steps >= _FEWEST_STEPS else 0
 
 
 def distil(
@@ -87,7 +56,6 @@ def distil(
     tol: float,
     generator: torch.Generator,
     report: Callable[[float], None],
-    former: Distilled | None = None,
 ) -> Distilled:
     """Match the synset to the training rows along the removal paths of all networks.
 
@@ -110,7 +78,7 @@ def distil(
         distance.
 
     max_iter : int
-        Steps of matching, with those of `former`; 0 leaves the starting rows.
+        Steps of matching; 0 leaves the starting rows.
 
     learning_rate : float
         Size of the first step, see `Matching`.
@@ -124,40 +92,33 @@ def distil(
     report : callable
         Is told the distance after each step.
 
-    former : Distilled, default=None
-        A distillation from the same `start` to go on with.
-
     Returns
     -------
     distilled : Distilled
-        The stages of the synset, and the way there.
+        The synset, and its loss curve.
 
     Warns
     -----
     ConvergenceWarning
         If the distance stops being finite, or the synset can no longer be trained on.
     """
-    former = former or Distilled([start])
-    n_done = len(former.loss_curve)
-    if max_iter <= n_done:
-        return former
+    if not max_iter:
+        return Distilled(start)
     bounds = row_bounds(rows.X, rows.targets, models[0])
-    curve, reached = list(former.loss_curve), former.candidates[-1]
-    earlier = None if len(former.candidates) == 1 else reached
-    matching = Matching(models[0], start, bounds, learning_rate, max_iter, curve, earlier)
+    matching = Matching(models[0], start, bounds, learning_rate, max_iter)
     anchors: list[Anchor] = []
-    plans = [plan(model, reached) for model in models]
+    plans = [plan(model, start) for model in models]
     norms = [
         _norm(distance, model, retraining, rows, generator)
         for model, retraining in zip(models, plans, strict=True)
     ]
-    n_iters = [n for n in np.diff(np.linspace(n_done, max_iter, _N_ROUNDS + 1).astype(int)) if n]
+    n_iters = [n for n in np.diff(np.linspace(0, max_iter, _N_ROUNDS + 1).astype(int)) if n]
     for part, n_iter in enumerate(n_iters):
         if part:
             try:
                 plans = [plan(model, matching.result) for model in models]
             except FloatingPointError:
-                return _given_up(former, matching)
+                return _given_up(start, matching)
         for model, retraining, norm in zip(models, plans, norms, strict=True):
             anchors += draw_anchors(
                 model, matching.result, rows, retraining, norm, _ANCHORS_PER_ROUND, generator
@@ -166,26 +127,25 @@ def distil(
         matching.run(anchors, n_iter, generator, report)
         mean_distance = np.mean(matching.loss_curve[-n_iter:])
         if not np.isfinite(mean_distance):
-            return _given_up(former, matching)
+            return _given_up(start, matching)
         if mean_distance < tol:
             break
     if mean_distance > matching.loss_curve[0]:
         try:
             plans = [plan(model, matching.result) for model in models]
         except FloatingPointError:
-            return _given_up(former, matching)
-    return Distilled([start, matching.result], matching.loss_curve)
+            return _given_up(start, matching)
+    return Distilled(matching.result, matching.loss_curve)
 
 
-def _given_up(former: Distilled, matching: Matching) -> Distilled:
-    """Return what was there before, with a warning."""
-    kept = "starting rows are" if len(former.candidates) == 1 else "former rows are"
+def _given_up(start: Synset, matching: Matching) -> Distilled:
+    """Return the starting rows, with a warning."""
     warnings.warn(
-        f"The distillation diverged, and the synset's {kept} kept; lower learning_rate.",
+        "The distillation diverged, and the synset's starting rows are kept; lower learning_rate.",
         ConvergenceWarning,
         stacklevel=3,
     )
-    return Distilled(former.candidates, matching.loss_curve)
+    return Distilled(start, matching.loss_curve)
 
 
 def _norm(

@@ -1,4 +1,4 @@
-"""A synset distilled from the training rows: how many rows it has, where it starts, its bar."""
+"""The rows of a synset: how many, where they start, and their distillation."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from tqdm.auto import tqdm
 
 from sklearn_synset._data.training_data import TrainingRows
 from sklearn_synset._distillation.distance import Distance
-from sklearn_synset._distillation.distil import Distilled, distil, n_steps
+from sklearn_synset._distillation.distil import Distilled, distil
 from sklearn_synset._distillation.initialization import Initialization, auto_sizes, starting_rows
 from sklearn_synset._network.functional_model import FunctionalModel
 from sklearn_synset._network.training_loss import residual_norm
@@ -23,42 +23,25 @@ _LARGEST_AUTO_SIZE, _LARGEST_OF_FEW, _MOST_AUTO_ROWS = 50, 250, 5000
 
 @dataclass(frozen=True)
 class Distillation:
-    """How the synset is distilled; all as of the estimator's parameters."""
+    """Settings of the synset, as of the estimator's parameters."""
 
     synset_size: int | str
     initialization: str | Initialization
     distance: str | Distance
-    max_iter: int | str
+    max_iter: int
     learning_rate: float
     tol: float
     verbose: int
 
 
-def distil_synset(
-    models: list[FunctionalModel],
-    rows: TrainingRows,
-    leave_out: LeaveOut,
-    distillation: Distillation,
-    generator: torch.Generator,
-    former: Distilled | None = None,
-) -> Distilled:
-    """Distil a synset; parameters as of `run_offline_stage`.
-
-    Returns
-    -------
-    distilled : Distilled
-        The stages of the synset, and the way there.
-    """
-    if former is None:
-        former = Distilled([_starting_synset(models[0], rows, distillation, generator)])
-    return _distil(models, rows, former, leave_out, distillation, generator)
-
-
-def will_distil(rows: TrainingRows, distillation: Distillation) -> bool:
-    """Tell whether starting rows are to be moved, as far as the number of training rows tells."""
-    group_sizes = _group_sizes(rows)
-    n_rows = np.minimum(_synset_sizes(group_sizes, distillation), group_sizes).sum()
-    return n_steps(distillation.max_iter, int(n_rows)) > 0
+def whole_synset(rows: TrainingRows) -> Synset:
+    """Return the training rows, in their order, as a synset."""
+    group = torch.empty(len(rows.X), dtype=torch.long, device=rows.targets.device)
+    for k, members in enumerate(rows.rows_by_group):
+        group[members] = k
+    sizes = torch.from_numpy(_group_sizes(rows)).to(rows.targets)
+    weight = rows.targets.new_ones(len(rows.targets))
+    return Synset(rows.X[:], rows.targets, weight, group, sizes)
 
 
 def _group_sizes(rows: TrainingRows) -> np.ndarray:
@@ -73,12 +56,13 @@ def _synset_sizes(group_sizes: np.ndarray, distillation: Distillation) -> np.nda
     return auto_sizes(group_sizes, _AUTO_SHARE, largest)
 
 
-def _starting_synset(
+def starting_synset(
     model: FunctionalModel,
     rows: TrainingRows,
     distillation: Distillation,
     generator: torch.Generator,
 ) -> Synset:
+    """Return real rows and means of rows, for every group."""
     group_sizes = _group_sizes(rows)
     sizes = _synset_sizes(group_sizes, distillation)
     residual = residual_norm(model, rows.X, rows.targets, rows.batch_size)
@@ -91,18 +75,34 @@ def _starting_synset(
     return Synset(*parts, torch.from_numpy(group_sizes).to(rows.targets))
 
 
-def _distil(
+def distil_synset(
     models: list[FunctionalModel],
     rows: TrainingRows,
-    former: Distilled,
+    start: Synset,
     leave_out: LeaveOut,
     distillation: Distillation,
     generator: torch.Generator,
 ) -> Distilled:
-    start = former.candidates[0]
-    max_iter = n_steps(distillation.max_iter, len(start.weight))
-    n_iter = max_iter - len(former.loss_curve)
-    with tqdm(total=n_iter, desc="Distilling", disable=not distillation.verbose) as bar:
+    """Match the starting rows to the training rows.
+
+    Parameters
+    ----------
+    models, rows, start, generator
+        As of `distil`.
+
+    leave_out : LeaveOut
+        Says how networks are rewound: their paths are matched.
+
+    distillation : Distillation
+        The settings.
+
+    Returns
+    -------
+    distilled : Distilled
+        The synset, and its loss curve.
+    """
+    hidden = not distillation.verbose
+    with tqdm(total=distillation.max_iter, desc="Distilling", disable=hidden) as bar:
 
         def report(distance: float) -> None:
             bar.update()
@@ -114,12 +114,11 @@ def _distil(
             start,
             leave_out.plan,
             distance=distillation.distance,
-            max_iter=max_iter,
+            max_iter=distillation.max_iter,
             learning_rate=distillation.learning_rate,
             tol=distillation.tol,
             generator=generator,
             report=report,
-            former=former,
         )
         # Also where `tol` ended it early, all is done.
         bar.total = bar.n

@@ -115,14 +115,10 @@ class Matching:
         its weight and of its target's probabilities, and values by in standard deviations.
 
     max_iter : int
-        Steps in all, with those taken already; the learning rate falls to 0 over those that are
-        left as half a cosine.
+        Steps in all; the learning rate falls to 0 over them as half a cosine.
 
     loss_curve : list of float
-        Gradient distance before each step; not empty at the start if some are taken already.
-
-    reached : Synset, default=None
-        What the steps taken already made of the synset; the synset itself if None.
+        Gradient distance before each step.
     """
 
     model: FunctionalModel
@@ -131,11 +127,9 @@ class Matching:
     learning_rate: float
     max_iter: int
     loss_curve: list[float] = field(default_factory=list)
-    reached: Synset | None = None
 
     def __post_init__(self) -> None:
         synset = self.synset
-        self._n_before = len(self.loss_curve)
         self._position, self._is_row = padded_layout(synset)
         # A row that stands for itself alone keeps its input and its weight: they are right, and a
         # gradient jumps where such a row crosses a kink. Without kinks it may help its group out.
@@ -148,8 +142,6 @@ class Matching:
         self._moved = torch.zeros_like(synset.X, requires_grad=True)
         self._targets = self._encoded(synset.y).requires_grad_()
         self._log_factor = torch.zeros_like(synset.weight, requires_grad=True)
-        if self.reached is not None:
-            self._go_on_from(self.reached)
         self._adam = torch.optim.Adam(
             [
                 {"params": [self._moved, self._log_factor], "unit": 1.0},
@@ -158,16 +150,6 @@ class Matching:
             lr=self.learning_rate,
             betas=_ADAM_BETAS,
         )
-
-    @torch.no_grad()
-    def _go_on_from(self, reached: Synset) -> None:
-        """Move what is learnt to where `_rows` gives a synset, within rounding."""
-        tiny = torch.finfo(reached.y.dtype).tiny
-        self._moved.copy_((reached.X - self.synset.X) / self._unit.clamp(min=tiny))
-        # Unlike at the start, probabilities may be as small as they have become.
-        is_probability = self.bounds.is_probability
-        self._targets.copy_(reached.y.clamp(min=tiny).log() if is_probability else reached.y)
-        self._log_factor.copy_((reached.weight / self.synset.weight).log())
 
     def run(
         self,
@@ -208,8 +190,7 @@ class Matching:
             report(self.loss_curve[-1])
 
     def _set_learning_rate(self) -> None:
-        n_taken = len(self.loss_curve) - self._n_before
-        progress = min(1.0, n_taken / (self.max_iter - self._n_before))
+        progress = min(1.0, len(self.loss_curve) / self.max_iter)
         now = self.learning_rate * (1 + math.cos(math.pi * progress)) / 2
         for group in self._adam.param_groups:
             group["lr"] = now * group["unit"]

@@ -11,6 +11,7 @@ import torch
 from torch.func import functional_call
 
 from sklearn_synset._network.checks import check_output, output_width, probe, trainable_parameters
+from sklearn_synset._network.recipe import Recipe
 from sklearn_synset._network.transform_checks import check_transforms
 from sklearn_synset._runtime.torch_interop import as_tensor, plain_attention, resolve_device
 
@@ -65,6 +66,10 @@ class FunctionalModel:
     live_norms : tuple of str, default=()
         Names of normalisations that use statistics of the rows that they are given.
 
+    recipe : Recipe or str, default=None
+        How the network was trained; the reason why its training cannot be repeated; or None if
+        nothing is known of it.
+
     Notes
     -----
     Threads take turns: while the module runs on other weights, these are inside it.
@@ -83,6 +88,7 @@ class FunctionalModel:
     input_shape: tuple[int, ...] | None = None
     is_attention_plain: bool = False
     live_norms: tuple[str, ...] = ()
+    recipe: Recipe | str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_turn", threading.RLock())

@@ -207,6 +207,11 @@ class Recipe:
         return max(1, n_rows // size if drops_last else -(-n_rows // size))
 
     @property
+    def n_rows_seen(self) -> int:
+        """Rows that a training sees, each as often as it does."""
+        return self.n_epochs * self.n_steps_per_epoch * self.batch_size
+
+    @property
     def needs_own_optimizers(self) -> bool:
         """Whether each network needs an optimizer of its own."""
         return not self.is_entrywise or any(
@@ -220,7 +225,6 @@ def read_recipe(
     *,
     link: str,
     n_outputs: int,
-    order: tuple[int, ...] | None = None,
     seed: int | None = None,
 ) -> Recipe:
     """Read off a net how it is trained.
@@ -233,7 +237,7 @@ def read_recipe(
     y : ndarray of shape (n, ...)
         Targets of the training rows, as its criterion takes them.
 
-    link, n_outputs, order
+    link, n_outputs
         As of `row_loss_of`.
 
     seed : int, default=None
@@ -252,7 +256,7 @@ def read_recipe(
     _check_methods(net)
     callbacks = [callback for _, callback in net.callbacks_]
     try:
-        loss = row_loss_of(net, link=link, n_outputs=n_outputs, order=order)
+        loss = row_loss_of(net, link=link, n_outputs=n_outputs)
     except ValueError as error:
         raise NotReplayable(str(error)) from error
     schedules, clipping, stopping = _read_callbacks(net, callbacks)

@@ -3,8 +3,9 @@
 import copy
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
-from skorch import NeuralNetClassifier
+from skorch import NeuralNet, NeuralNetClassifier
 from torch.func import vmap
 
 _LABELS = (torch.nn.CrossEntropyLoss, torch.nn.NLLLoss)
@@ -121,7 +122,7 @@ class RowLoss:
         return total / (weight * share).sum(1).clamp(min=torch.finfo(loss.dtype).tiny)
 
 
-def row_loss_of(net, *, link: str, n_outputs: int, order: tuple[int, ...] | None) -> RowLoss:
+def row_loss_of(net: NeuralNet, *, link: str, n_outputs: int) -> RowLoss:
     """Read the loss of single rows off a net's criterion.
 
     Parameters
@@ -134,9 +135,6 @@ def row_loss_of(net, *, link: str, n_outputs: int, order: tuple[int, ...] | None
 
     n_outputs : int
         Classes, or targets.
-
-    order : tuple of int or None
-        Column of the module for each class; None if they are in order.
 
     Returns
     -------
@@ -174,7 +172,7 @@ def row_loss_of(net, *, link: str, n_outputs: int, order: tuple[int, ...] | None
             label_smoothing=float(getattr(criterion, "label_smoothing", 0.0)),
         )
     if link == "single_logit":
-        return replace(common, positive_column=1 if order is None else order.index(0) ^ 1)
+        return replace(common, positive_column=1)
     _check_elements(criterion, single, n_outputs)
     return common
 
@@ -197,12 +195,10 @@ def _check_elements(criterion: torch.nn.Module, single: torch.nn.Module, n_outpu
         raise ValueError(f"the criterion {criterion!r} is not the mean of one loss a row")
 
 
-def ignored_rows(net, y) -> torch.Tensor:
+def ignored_rows(net: NeuralNet, y: np.ndarray) -> torch.Tensor:
     """Return which rows (n,) a criterion ignores by their label (`ignore_index`)."""
     ignored = getattr(net.criterion_, "ignore_index", None)
     labels = torch.as_tensor(y)
     if ignored is None or labels.is_floating_point():
         return torch.zeros(len(labels), dtype=torch.bool)
     return labels.reshape(len(labels), -1)[:, 0] == ignored
-
-

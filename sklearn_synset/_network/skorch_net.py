@@ -17,7 +17,7 @@ from sklearn_synset._network.kept_rows import clone_without
 from sklearn_synset._network.rows_for_net import RowsOnDemand
 from sklearn_synset._runtime.torch_interop import as_array, as_tensor, keep_global_state
 
-SUPPORTED_CRITERIA = (
+_PLAIN_CRITERIA = (
     "torch.nn.CrossEntropyLoss, torch.nn.NLLLoss, torch.nn.BCEWithLogitsLoss and "
     "torch.nn.MSELoss, with reduction='mean' and neither class weights nor label smoothing"
 )
@@ -40,7 +40,7 @@ class TrainingLoss(NamedTuple):
 
 
 def read_criterion(net: NeuralNet) -> TrainingLoss:
-    """Read the loss of an initialised net.
+    """Read the kind of loss of an initialised net.
 
     Parameters
     ----------
@@ -50,36 +50,71 @@ def read_criterion(net: NeuralNet) -> TrainingLoss:
     Returns
     -------
     training_loss : TrainingLoss
-        The loss and the link.
+        Cross-entropy for criteria that compare logits or probabilities with labels, the squared
+        error for those that compare values; and the link.
 
     Raises
     ------
     ValueError
-        If the criterion, or a `get_loss` of the net's own, is not supported.
+        If the net has a `get_loss` of its own.
     """
     criterion = net.criterion_
-    # skorch's classifier takes the logarithm of the module's probabilities for this criterion.
-    nll_link = "probability" if isinstance(net, NeuralNetClassifier) else "identity"
-    known = {
-        torch.nn.CrossEntropyLoss: TrainingLoss("cross_entropy", "identity"),
-        torch.nn.NLLLoss: TrainingLoss("cross_entropy", nll_link),
-        torch.nn.BCEWithLogitsLoss: TrainingLoss("cross_entropy", "single_logit"),
-        torch.nn.MSELoss: TrainingLoss("squared_error", "identity"),
-    }
+    if type(net).get_loss not in (NeuralNet.get_loss, NeuralNetClassifier.get_loss):
+        raise ValueError(
+            f"{type(net).__name__} has a get_loss of its own, so the loss of its training is not "
+            "known. Write the loss as a criterion (a torch.nn.Module with reduction='mean' or "
+            "'sum') and pass it as the net's criterion."
+        )
+    if isinstance(criterion, torch.nn.NLLLoss):
+        # skorch's classifier takes the logarithm of the module's probabilities.
+        is_classifier = isinstance(net, NeuralNetClassifier)
+        return TrainingLoss("cross_entropy", "probability" if is_classifier else "identity")
+    if isinstance(criterion, torch.nn.BCEWithLogitsLoss):
+        return TrainingLoss("cross_entropy", "single_logit")
+    is_labels = isinstance(criterion, torch.nn.CrossEntropyLoss)
+    return TrainingLoss("cross_entropy" if is_labels else "squared_error", "identity")
+
+
+def why_not_rewound(net: NeuralNet) -> str | None:
+    """Return why a net's criterion cannot be imitated by descent; None if it can.
+
+    Parameters
+    ----------
+    net : NeuralNet
+        Initialised.
+
+    Returns
+    -------
+    reason : str or None
+        For criteria other than the mean of cross-entropy or of the squared error.
+    """
+    criterion = net.criterion_
+    kinds = (
+        torch.nn.CrossEntropyLoss,
+        torch.nn.NLLLoss,
+        torch.nn.BCEWithLogitsLoss,
+        torch.nn.MSELoss,
+    )
     is_plain = (
         getattr(criterion, "weight", None) is None
         and getattr(criterion, "pos_weight", None) is None
         and getattr(criterion, "label_smoothing", 0.0) == 0.0
         and getattr(criterion, "reduction", "mean") == "mean"
     )
-    if type(criterion) not in known or not is_plain:
-        raise ValueError(f"Supported criteria are {SUPPORTED_CRITERIA}; got {criterion!r}.")
-    if type(net).get_loss not in (NeuralNet.get_loss, NeuralNetClassifier.get_loss):
-        raise ValueError(
-            f"{type(net).__name__} has a get_loss of its own, whose gradient is not known here; "
-            f"supported criteria are {SUPPORTED_CRITERIA}."
-        )
-    return known[type(criterion)]
+    if type(criterion) in kinds and is_plain:
+        return None
+    weights = {
+        name: value.tolist()
+        for name in ("weight", "pos_weight")
+        if isinstance(value := getattr(criterion, name, None), torch.Tensor)
+    }
+    smoothing = getattr(criterion, "label_smoothing", 0.0)
+    details = weights | ({"label_smoothing": smoothing} if smoothing else {})
+    return (
+        f"the criterion is {type(criterion).__name__}"
+        + (f" with {details}" if details else "")
+        + f"; known are {_PLAIN_CRITERIA}"
+    )
 
 
 def read_weight_decay(net: NeuralNet) -> float:

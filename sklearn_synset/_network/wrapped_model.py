@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -16,6 +16,7 @@ from sklearn_synset._data.target import n_outputs
 from sklearn_synset._network.checks import probe, reshape_rows
 from sklearn_synset._network.default_network import default_net
 from sklearn_synset._network.functional_model import FunctionalModel, copy_module, freeze
+from sklearn_synset._network.recipe import NotReplayable, Recipe, read_recipe
 from sklearn_synset._network.rows_for_net import rows_for_net
 from sklearn_synset._network.skorch_net import (
     check_net_is_fitted,
@@ -45,7 +46,6 @@ class _Training:
     weight_decay: float | None
     device: torch.device | None
     dtype: torch.dtype | None
-    kept: np.ndarray | None
 
     @property
     def n_outputs(self) -> int:
@@ -69,7 +69,6 @@ def wrap(
     weight_decay: float | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
-    kept: np.ndarray | None = None,
     verbose: int = 0,
 ) -> tuple[torch.nn.Module | NeuralNet, FunctionalModel]:
     """Copy or train the model that is to be explained, and freeze it.
@@ -106,9 +105,6 @@ def wrap(
         What to compute in; the dtype of the module's parameters if None. The small network is
         float32 for float32 rows and float64 otherwise.
 
-    kept : ndarray of shape (n,), dtype bool, default=None
-        Rows to train on; all of them if None. A network that is trained already stays as it is.
-
     verbose : int, default=0
         Shows the progress of a training.
 
@@ -135,7 +131,7 @@ def wrap(
     """
     reshape_rows(X[:1], input_shape)
     device = None if device is None else check_device(device)
-    training = _Training(X, y, classes, input_shape, weight_decay, device, dtype, kept)
+    training = _Training(X, y, classes, input_shape, weight_decay, device, dtype)
     inner = estimator.estimator if isinstance(estimator, FrozenEstimator) else estimator
     if isinstance(inner, torch.nn.Module):
         return _wrap_module(inner, training)
@@ -155,21 +151,21 @@ def wrap(
 
 def wrap_each(
     wrap_one: Callable[..., tuple[torch.nn.Module | NeuralNet, FunctionalModel]],
-    trainings: list[tuple[int, np.ndarray | None]],
+    seeds: list[int],
     *,
     stage: str,
     n_jobs: int | None,
     verbose: int,
 ) -> list[tuple[torch.nn.Module | NeuralNet, FunctionalModel]]:
-    """Wrap a model several times, from different seeds or without different rows.
+    """Wrap a model several times, from different seeds.
 
     Parameters
     ----------
     wrap_one : callable
-        `wrap` with all its arguments but those of each training, and `verbose`.
+        `wrap` with all its arguments but `random_state` and `verbose`.
 
-    trainings : list of tuple
-        Seed and kept rows of each.
+    seeds : list of int
+        Seed of each training.
 
     stage : str
         What a progress bar calls them.
@@ -185,17 +181,17 @@ def wrap_each(
     networks : list of tuple
         What `wrap` returns, the same to the bit for any `n_jobs`.
     """
-    is_single = len(trainings) == 1
-    jobs = [(wrap_one, *each, verbose if is_single else 0) for each in trainings]
+    is_single = len(seeds) == 1
+    jobs = [(wrap_one, seed, verbose if is_single else 0) for seed in seeds]
     results = in_parallel(_wrap_one, jobs, n_jobs=n_jobs, is_worth_it=not is_single)
     hidden = not verbose or is_single
     return list(tqdm(results, total=len(jobs), desc=stage, unit="network", disable=hidden))
 
 
 def _wrap_one(
-    wrap_one: Callable, seed: int, kept: np.ndarray | None, verbose: int
+    wrap_one: Callable, seed: int, verbose: int
 ) -> tuple[torch.nn.Module | NeuralNet, FunctionalModel]:
-    return wrap_one(random_state=check_random_state(seed), kept=kept, verbose=verbose)
+    return wrap_one(random_state=check_random_state(seed), verbose=verbose)
 
 
 def restore(estimator_: _Model, model: FunctionalModel, theta: torch.Tensor) -> _Model:
@@ -244,7 +240,8 @@ def _wrap_fitted(net: NeuralNet, training: _Training) -> tuple[NeuralNet, Functi
     classes = training.classes
     order = None if classes is None else output_order(net, classes)
     model = _freeze_net(net, training, order)
-    return copy.deepcopy(net), model
+    target = _target_of(net, model, training)
+    return copy.deepcopy(net), replace(model, recipe=_recipe(net, model, target, None))
 
 
 def _train(
@@ -258,18 +255,41 @@ def _train(
     seed = draw_seed(random_state)
     initialized = initialized_clone(net, training.device, seed)
     untrained = _freeze_net(initialized, training)
-    output = probe(
-        untrained.module,
-        training.X,
-        input_shape=training.input_shape,
-        dtype=untrained.dtype,
-        device=untrained.device,
-    )
+    target = _target_of(initialized, untrained, training)
+    recipe = _recipe(initialized, untrained, target, seed)
     parameter = next(initialized.module_.parameters())
     rows = rows_for_net(initialized, training.X, training.input_shape, parameter.dtype)
-    target = criterion_target(initialized, training.y, dtype=parameter.dtype, ndim=output.ndim)
-    fitted = fitted_clone(initialized, rows, target, seed, n_threads, training.kept, verbose)
-    return fitted, _freeze_net(fitted, training)
+    fitted = fitted_clone(initialized, rows, target, seed, n_threads, verbose=verbose)
+    return fitted, replace(_freeze_net(fitted, training), recipe=recipe)
+
+
+def _target_of(net: NeuralNet, model: FunctionalModel, training: _Training) -> np.ndarray:
+    """Return the training targets as the net's criterion takes them."""
+    output = probe(
+        model.module,
+        training.X,
+        input_shape=training.input_shape,
+        dtype=model.dtype,
+        device=model.device,
+    )
+    dtype = next(net.module_.parameters()).dtype
+    return criterion_target(net, training.y, dtype=dtype, ndim=output.ndim)
+
+
+def _recipe(
+    net: NeuralNet, model: FunctionalModel, target: np.ndarray, seed: int | None
+) -> Recipe | str:
+    """Return how a net is trained, or why that cannot be repeated."""
+    try:
+        return read_recipe(
+            net,
+            target,
+            link=model.link,
+            n_outputs=model.n_outputs,
+            seed=seed,
+        )
+    except NotReplayable as reason:
+        return str(reason)
 
 
 def _untrained_default(training: _Training) -> NeuralNet:

@@ -11,12 +11,13 @@ from sklearn.base import BaseEstimator
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import Bunch
 
-from sklearn_synset._attribution.online_stage import OnlineStage
+from sklearn_synset._attribution.choose_plan import Plan
+from sklearn_synset._attribution.leave_out_networks import LeaveOutNetworks
 from sklearn_synset._data.group_assignment import GroupCentres
 from sklearn_synset._data.row_source import RowSource
 from sklearn_synset._data.training_data import TrainingRows
-from sklearn_synset._distillation.distil import Distilled
 from sklearn_synset._network.functional_model import FunctionalModel
+from sklearn_synset._objective.network_set import NetworkSet
 from sklearn_synset._persistence.saved_network import (
     check_kind,
     kind_of,
@@ -24,8 +25,9 @@ from sklearn_synset._persistence.saved_network import (
     network_state,
 )
 from sklearn_synset._persistence.state_file import read_state, write_state
-from sklearn_synset._persistence.warm_start import FormerFit, made_with
 from sklearn_synset._probes.probes import Probes
+from sklearn_synset._replay.leave_out import ReplayPlan
+from sklearn_synset._replay.rows import ReplayedRows
 from sklearn_synset._retraining.input_subspace import InputSubspace
 from sklearn_synset._retraining.leave_out import LeaveOut
 from sklearn_synset._retraining.path_remainder import PathRemainder
@@ -38,8 +40,9 @@ from sklearn_synset._runtime.torch_interop import keep_global_state
 _STATE_CLASSES: dict[str, type] = {
     each.__name__: each
     for each in (
-        *(Distilled, FormerFit, GroupCentres, InputSubspace, LeaveOut, OnlineStage),
-        *(PathRemainder, Preconditioner, Probes, Retraining, Synset, TrainingRows),
+        *(GroupCentres, InputSubspace, LeaveOut, LeaveOutNetworks, NetworkSet),
+        *(PathRemainder, Plan, Preconditioner, Probes, ReplayedRows, ReplayPlan, Retraining),
+        *(Synset, TrainingRows),
     )
 }
 _SCALER_ATTRIBUTES = ("mean_", "var_", "scale_", "n_samples_seen_", "n_features_in_")
@@ -94,9 +97,6 @@ def load_attributor(
     if any(hasattr(cls, name) for name in attributes):
         raise ValueError(f"{path} holds attributes that would hide methods.")
     attributes |= {"estimators_": networks, "estimator_": networks[0]}
-    if "_former" in attributes:
-        # What is given here takes the place of what was there before.
-        attributes["_former"].made_of.update(made_with(attributor, ("estimator", *given)))
     vars(attributor).update(attributes)
     return attributor
 

@@ -55,7 +55,7 @@ def network_state(network: torch.nn.Module | NeuralNet, model: FunctionalModel) 
     """
     module = network.module_ if isinstance(network, NeuralNet) else network
     model_parts = {field.name: getattr(model, field.name) for field in fields(model)}
-    del model_parts["module"]
+    del model_parts["module"], model_parts["recipe"]
     return {
         "parameters": dict(module.named_parameters()),
         "buffers": dict(module.named_buffers()),

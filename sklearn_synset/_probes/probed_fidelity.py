@@ -6,12 +6,10 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Bunch
 
-from sklearn_synset._attribution.online_stage import OnlineStage, encoded_labels
+from sklearn_synset._attribution.leave_out_networks import LeaveOutNetworks, encoded_labels
 from sklearn_synset._data.input_checks import finite
 from sklearn_synset._objective.objective import Objective
-from sklearn_synset._probes.calibration import factors_without_each, size_factor
 from sklearn_synset._probes.probes import Probes
-from sklearn_synset._retraining.rewinding import is_single_layer
 from sklearn_synset._runtime.torch_interop import as_array
 from sklearn_synset._statistics.jackknife import jackknife_interval
 from sklearn_synset._statistics.rank_correlation import mean_rank_correlation
@@ -22,13 +20,17 @@ _WRONG_SIZE = 2.0
 
 
 def probed_effects(
-    online: OnlineStage, probes: Probes, X: np.ndarray, target: np.ndarray, objective: Objective
+    online: LeaveOutNetworks,
+    probes: Probes,
+    X: np.ndarray,
+    target: np.ndarray,
+    objective: Objective,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return what the synset says about the probes, and what was measured.
 
     Parameters
     ----------
-    online : OnlineStage
+    online : LeaveOutNetworks
         The synset, ready for queries.
 
     probes : Probes
@@ -55,7 +57,11 @@ def probed_effects(
 
 
 def measured_effects(
-    online: OnlineStage, probes: Probes, X: np.ndarray, target: np.ndarray, objective: Objective
+    online: LeaveOutNetworks,
+    probes: Probes,
+    X: np.ndarray,
+    target: np.ndarray,
+    objective: Objective,
 ) -> np.ndarray:
     """Return the effect (q, P) of each probe on each query, mean over networks."""
     y, size = encoded_labels(online.models[0], target), online.leave_out.batch_size
@@ -63,41 +69,7 @@ def measured_effects(
     return finite(effects, "measured effects")
 
 
-def resized(
-    online: OnlineStage, probes: Probes, X: np.ndarray, target: np.ndarray, objective: Objective
-) -> tuple[OnlineStage, np.ndarray]:
-    """Give effects the size that the probes have.
-
-    Parameters
-    ----------
-    online, probes, X, target, objective
-        As of `probed_effects`; all probes, those to choose by among them.
-
-    Returns
-    -------
-    online : OnlineStage
-        With longer or shorter displacements, if the probes tell the size of effects.
-
-    ratios : ndarray of shape (P,)
-        Size that the other probes foretell for each one, over that which was taken.
-
-    Notes
-    -----
-    Leave-out retraining of a single layer finds sizes better than a few probes tell them.
-    """
-    if not probes.tells_size or is_single_layer(online.models[0]):
-        return online, np.ones(len(probes))
-    predicted, measured = probed_effects(online, probes, X, target, objective)
-    factor = size_factor(predicted, measured)
-    return online.resized(factor), factors_without_each(predicted, measured) / factor
-
-
-def measured_fidelity(
-    predicted: np.ndarray,
-    measured: np.ndarray,
-    groups: np.ndarray,
-    foretold: np.ndarray | None = None,
-) -> Bunch:
+def measured_fidelity(predicted: np.ndarray, measured: np.ndarray, groups: np.ndarray) -> Bunch:
     """Summarise the agreement with the probes.
 
     Parameters
@@ -108,22 +80,18 @@ def measured_fidelity(
     groups : ndarray
         Labels of the groups that were probed.
 
-    foretold : ndarray of shape (q, P), default=None
-        Predicted effects of the size that the other probes foretell; `predicted` if None.
-
     Returns
     -------
     fidelity : Bunch
         `rank_correlation`, `rank_correlation_interval`, `slope`, `slope_interval` and `groups`,
         as the estimator documents them.
     """
-    foretold = predicted if foretold is None else foretold
     low, high = jackknife_interval(mean_rank_correlation, predicted, measured)
     return Bunch(
         rank_correlation=mean_rank_correlation(predicted, measured),
         rank_correlation_interval=(max(low, -1.0), min(high, 1.0)),
-        slope=_slope(foretold, measured),
-        slope_interval=jackknife_interval(_slope, foretold, measured),
+        slope=_slope(predicted, measured),
+        slope_interval=jackknife_interval(_slope, predicted, measured),
         groups=groups,
     )
 

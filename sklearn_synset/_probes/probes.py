@@ -1,73 +1,37 @@
-"""Probes: sets of groups left out of the real rows, to tell how far the synset can be trusted."""
+"""Probes: groups left out of the real rows, to measure how far the synset can be trusted."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from sklearn_synset._data.row_source import Rows
-from sklearn_synset._network.functional_model import FunctionalModel, copy_module
-from sklearn_synset._objective.evaluation import evaluate_objective
+from sklearn_synset._network.functional_model import FunctionalModel
+from sklearn_synset._objective.network_set import NetworkSet
 from sklearn_synset._objective.objective import Objective
+from sklearn_synset._replay.leave_out import ReplayPlan
 from sklearn_synset._runtime.torch_interop import as_array
 
 
 @dataclass(frozen=True, eq=False)
 class Probes:
-    """Networks for which sets of groups were left out of the real rows.
+    """Networks for which groups were left out of the real rows.
 
     Parameters
     ----------
     kept : Tensor of shape (P, K)
         For each probe, 1 for a group that was kept and 0 for one that was left out.
 
-    theta : list of M * S Tensors of shape (P, D)
-        For each of the M networks that are explained, the weights of each probe, from each of S
-        initial weights.
-
-    buffers : list of M * S dicts of str to Tensor of shape (P, ...)
-        Buffers of the probes, such as the statistics of a normalisation, where they are not those
-        of the network.
-
-    before : list of M * S Tensors of shape (D,), default=None
-        The weights with nothing left out that these probes are compared with; those of the
-        networks themselves if None, when S is 1.
-
-    tells_size : bool, default=True
-        Whether effects have the size that training from scratch gives them.
+    networks : list of M NetworkSets
+        For each network that is explained: first one trained on all groups, then the P probes.
     """
 
     kept: torch.Tensor
-    theta: list[torch.Tensor]
-    buffers: list[dict[str, torch.Tensor]]
-    before: list[torch.Tensor] | None = None
-    tells_size: bool = True
+    networks: list[NetworkSet]
 
     def __len__(self) -> int:
         """P, the number of probes."""
         return len(self.kept)
-
-    def take(self, probes: slice) -> "Probes":
-        """Return some of the probes."""
-        buffers = [{name: value[probes] for name, value in own.items()} for own in self.buffers]
-        theta = [theta[probes] for theta in self.theta]
-        return replace(self, kept=self.kept[probes], theta=theta, buffers=buffers)
-
-    def split(self, n_first: int) -> tuple["Probes", "Probes"]:
-        """Return the first probes, and the others."""
-        return self.take(slice(n_first)), self.take(slice(n_first, None))
-
-    def joined(self, others: "Probes") -> "Probes":
-        """Return these probes and others of the same kind, as before they were split."""
-        pairs = zip(self.buffers, others.buffers, strict=True)
-        buffers = [
-            {name: torch.cat([own[name], other[name]]) for name in own} for own, other in pairs
-        ]
-        theta = [
-            torch.cat([own, other]) for own, other in zip(self.theta, others.theta, strict=True)
-        ]
-        kept = torch.cat([self.kept, others.kept])
-        return replace(self, kept=kept, theta=theta, buffers=buffers)
 
     @property
     def groups(self) -> np.ndarray:
@@ -104,75 +68,75 @@ class Probes:
         Returns
         -------
         effects : ndarray of shape (q, P)
-            :math:`o(\theta) - o(\theta_{-R})` with :math:`\theta` the weights `before`, in the
-            objective's unit; positive when what was left out had helped.
+            :math:`o(\theta) - o(\theta_{-R})`, in the objective's unit; positive when what was left
+            out had helped.
         """
-
-        def values(network, theta):
-            return as_array(
-                evaluate_objective(network, theta, X, y, objective, batch_size).double()
-            )
-
         total = np.zeros((len(X), len(self)))
-        starts = self.before or [model.theta for model in models]
-        networks = [model for model in models for _ in range(len(starts) // len(models))]
-        parts = zip(networks, starts, self.theta, self.buffers, strict=True)
-        for model, start, thetas, buffers in parts:
-            before = values(model, start)
-            for probe, theta in enumerate(thetas):
-                own = {name: value[probe] for name, value in buffers.items()}
-                total[:, probe] += before - values(_with_buffers(model, own), theta)
-        return total / len(networks)
+        if not len(self):
+            return total
+        for model, networks in zip(models, self.networks, strict=True):
+            values = as_array(networks.objectives(model, X, y, objective, batch_size))
+            total += (values[:1] - values[1:]).T
+        return total / len(models)
 
 
-def _with_buffers(model: FunctionalModel, buffers: dict[str, torch.Tensor]) -> FunctionalModel:
-    """Return a network with other buffers; the network itself if there are none."""
-    if not buffers:
-        return model
-    module = copy_module(model.module)
-    known = dict(module.named_buffers())
-    for name, value in buffers.items():
-        known[name].copy_(value)
-    return replace(model, module=module)
-
-
-def probes_of_networks(
-    kept: torch.Tensor, models: list[FunctionalModel], networks: list[FunctionalModel]
-) -> Probes:
-    """Make probes of networks that were trained without the groups.
+def draw_probes(n_groups: int, n_probes: int, generator: torch.Generator) -> torch.Tensor:
+    """Draw groups to leave out, one at a time.
 
     Parameters
     ----------
-    kept : Tensor of shape (P, K)
-        Groups that were kept.
+    n_groups : int
+        K.
 
+    n_probes : int
+        Groups to draw; all of them if there are fewer.
+
+    generator : torch.Generator
+        On the CPU.
+
+    Returns
+    -------
+    kept : Tensor of shape (P, K)
+        For each probe, 1 for a group that is kept and 0 for the one that is left out, in the
+        groups' order.
+    """
+    groups = torch.randperm(n_groups, generator=generator)[:n_probes].sort().values
+    kept = torch.ones(len(groups), n_groups)
+    kept[torch.arange(len(groups)), groups] = 0
+    return kept
+
+
+def no_probes(kept: torch.Tensor, models: list[FunctionalModel]) -> Probes:
+    """Return no probes at all."""
+    return Probes(kept, [NetworkSet(model.theta[None]) for model in models])
+
+
+def replayed_probes(
+    models: list[FunctionalModel], plans: list[ReplayPlan], kept: torch.Tensor
+) -> Probes:
+    """Repeat the trainings on the real rows of the groups that are kept, from another seed.
+
+    Parameters
+    ----------
     models : list of M FunctionalModels
         The networks that are explained.
 
-    networks : list of M * P FunctionalModels
-        The networks of each probe: first those of the first model.
+    plans : list of M ReplayPlans
+        How each was trained on the real rows, from a single seed that no answer is from.
+
+    kept : Tensor of shape (P, K)
+        Groups to keep.
 
     Returns
     -------
     probes : Probes
-        Their weights and buffers.
+        The networks, with one on all groups for each training.
     """
-    n = len(kept)
-    parts = [(model, networks[i * n : (i + 1) * n]) for i, model in enumerate(models)]
-    theta = [
-        torch.stack([network.theta for network in own]) if n else model.theta.new_empty(0, 0)
-        for model, own in parts
-    ]
-    return Probes(kept, theta, [_changed_buffers(model, own) for model, own in parts])
-
-
-def _changed_buffers(
-    model: FunctionalModel, networks: list[FunctionalModel]
-) -> dict[str, torch.Tensor]:
-    """Return the buffers (P, ...) that are not the same in all networks."""
-    changed = {}
-    others = [dict(network.module.named_buffers()) for network in networks]
-    for name, value in model.module.named_buffers():
-        if any(not torch.equal(other[name], value) for other in others):
-            changed[name] = torch.stack([other[name] for other in others])
-    return changed
+    if not len(kept):
+        return no_probes(kept, models)
+    networks = []
+    for model, plan in zip(models, plans, strict=True):
+        own = torch.cat([torch.ones_like(kept[:1]), kept]).to(plan.rows.weight)
+        ((trained, _),) = plan.networks(model, own, plan.lifted_X[:2], "Probing")
+        networks.append(trained)
+    return Probes(kept, networks)

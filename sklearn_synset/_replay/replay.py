@@ -1,58 +1,20 @@
 """Training networks with and without groups as the explained network was trained."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import torch
 
-from sklearn_synset._data.row_source import Rows
 from sklearn_synset._network.recipe import Recipe, Stopping
 from sklearn_synset._replay.optimizers import StackedOptimizer
 from sklearn_synset._replay.row_order import epochs_of_synset, epochs_of_training
+from sklearn_synset._replay.rows import ReplayedRows
 from sklearn_synset._replay.stacked_network import StackedNetwork
 from sklearn_synset._runtime.torch_interop import keep_global_state
 
 _FEWEST_TO_DROP = 4
 
 
-@dataclass(frozen=True, eq=False)
-class ReplayedRows:
-    """What networks are trained on, and judged by while they are trained.
-
-    Parameters
-    ----------
-    X : Tensor or RowSource of shape (s, d...)
-        Inputs as the module takes them.
-
-    targets : Tensor of shape (s, C)
-        Targets in the order of the module's outputs.
-
-    weight : Tensor of shape (s,)
-        Weight of each row.
-
-    group : Tensor of shape (s,)
-        Group of each row.
-
-    is_training_data : bool
-        Whether these are the training rows, one by one and in their order: they are then seen in
-        the order that the net's loader gives them.
-
-    valid_X, valid_targets, valid_group : Tensor or None
-        Validation rows; group -1 for those that are in none. None without any.
-    """
-
-    X: Rows
-    targets: torch.Tensor
-    weight: torch.Tensor
-    group: torch.Tensor
-    is_training_data: bool
-    valid_X: torch.Tensor | None = None
-    valid_targets: torch.Tensor | None = None
-    valid_group: torch.Tensor | None = None
-
-
-def replay(
-    recipe: Recipe, rows: ReplayedRows, kept: torch.Tensor, seed: int
-) -> StackedNetwork:
+def replay(recipe: Recipe, rows: ReplayedRows, kept: torch.Tensor, seed: int) -> StackedNetwork:
     """Train one network for each choice of groups, all from the same seed.
 
     Parameters
@@ -83,7 +45,7 @@ def replay(
     with keep_global_state(seed), torch.enable_grad():
         net = recipe.initialised()
         module = net.module_.to(dtype=rows.targets.dtype)
-        networks = StackedNetwork(module, len(kept), rows.X[:2])
+        networks = StackedNetwork(module, len(kept), rows.shaped(rows.X[:2]))
         if rows.is_training_data:
             epochs = epochs_of_training(recipe)
         else:
@@ -120,7 +82,7 @@ def _train_one_epoch(
     rows: ReplayedRows,
     networks: StackedNetwork,
     optimizer: StackedOptimizer,
-    batches,
+    batches: Iterator[torch.Tensor],
     weight: torch.Tensor,
 ) -> torch.Tensor:
     """Take the steps of an epoch; return the mean loss (R,) of its minibatches."""
@@ -128,7 +90,7 @@ def _train_one_epoch(
     parameters = list(networks.parameters.values())
     for batch in batches:
         own = weight[:, batch]
-        outputs = networks.training_outputs(rows.X[batch], own)
+        outputs = networks.training_outputs(rows.shaped(rows.X[batch]), own)
         loss = recipe.loss.mean(outputs, rows.targets[batch], own)
         gradients = torch.autograd.grad(loss.sum(), parameters, allow_unused=True)
         for parameter, gradient in zip(parameters, gradients, strict=True):
@@ -155,7 +117,7 @@ def _watched(
     if rows.valid_X is None or not any(name.startswith("valid") for name in looks):
         return found
     assert rows.valid_targets is not None and rows.valid_group is not None
-    outputs = networks.outputs(rows.valid_X)
+    outputs = networks.outputs(rows.shaped(rows.valid_X))
     everyone = torch.cat([kept, torch.ones_like(kept[:, :1])], dim=1)  # group -1 is in no group
     weight = everyone[:, rows.valid_group]
     found["valid_loss"] = recipe.loss.mean(outputs, rows.valid_targets, weight)
@@ -201,8 +163,7 @@ class _Watch:
         if not self.weights:
             n_networks = len(self.limit)
             self.weights = {
-                name: value.new_empty(n_networks, *value.shape[1:])
-                for name, value in state.items()
+                name: value.new_empty(n_networks, *value.shape[1:]) for name, value in state.items()
             }
         for name, value in state.items():
             self.weights[name][alive[chosen]] = value[chosen]

@@ -188,9 +188,7 @@ class StackedNetwork:
 
     def load(self, state: dict[str, torch.Tensor]) -> None:
         """Take over weights and statistics as `state` returns them, of any number of networks."""
-        self.parameters = {
-            name: state[name].clone().requires_grad_() for name in self.parameters
-        }
+        self.parameters = {name: state[name].clone().requires_grad_() for name in self.parameters}
         self.statistics = {name: state[name].clone() for name in self.statistics}
 
     def _training_pass(self, X: torch.Tensor) -> Callable:

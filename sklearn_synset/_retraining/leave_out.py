@@ -21,8 +21,6 @@ from sklearn_synset._retraining.synset import Synset
 from sklearn_synset._runtime.memory import in_smaller_chunks
 from sklearn_synset._runtime.parallel import in_parallel
 
-Solver = Callable[[FunctionalModel, Synset, torch.Tensor, Retraining], torch.Tensor]
-
 _WEIGHT_BYTES = 2**28
 _COPIES_OF_WEIGHTS = 8
 _NETWORKS_PER_BATCH = 16
@@ -62,11 +60,8 @@ class LeaveOut:
         Shows progress bars if positive.
     """
 
-    solver: str | Solver
     rewind: float | str
     n_steps: int
-    step_size: float | str
-    damping: float
     batch_size: int
     seed: int
     n_jobs: int | None = None
@@ -79,14 +74,14 @@ class LeaveOut:
 
         Batch normalisation has statistics of the rows that are kept, but for other solvers.
         """
-        live = in_training(model, synset.X) if self.solver == "gradient_descent" else None
+        live = in_training(model, synset.X)
         plan = plan_retraining(
             live or model,
             synset,
             rewind=self._rewind(model),
             n_steps=self.n_steps,
-            step_size=self.step_size,
-            damping=self.damping,
+            step_size="auto",
+            damping=0.0,
             generator=torch.Generator().manual_seed(self.seed),
             is_preconditioned=is_preconditioned and live is None,
         )
@@ -101,10 +96,9 @@ class LeaveOut:
         linearised, see `linearised_layers`.
         """
         pays = n_minibatches(synset) > 1 and not curves_steadily(model)
-        is_own = self.step_size == "auto" and self.solver == "gradient_descent"
-        is_preconditioned = pays and is_own and self._rewind(model) > 0
+        is_preconditioned = pays and self._rewind(model) > 0
         plan = self.plan(model, synset, is_preconditioned=is_preconditioned)
-        if n_minibatches(synset) == 1 or self.solver != "gradient_descent":
+        if n_minibatches(synset) == 1:
             return plan
         _, network = _retrained(model, synset, plan)
         start = rewound(network, plan.rewind)
@@ -245,16 +239,9 @@ class LeaveOut:
         self, model: FunctionalModel, synset: Synset, kept: torch.Tensor, retraining: Retraining
     ) -> torch.Tensor:
         """Solve for some networks; with shorter steps if one of them diverges."""
-        solver = displacements if self.solver == "gradient_descent" else self.solver
 
         def solve(plan: Retraining) -> list[torch.Tensor]:
-            displacement = solver(model, synset, kept, plan)  # type: ignore[operator]
-            if displacement.shape != (len(kept), model.n_parameters):
-                raise ValueError(
-                    f"solver must return displacements of shape {(len(kept), model.n_parameters)}, "
-                    f"got {tuple(displacement.shape)}."
-                )
-            return [displacement]
+            return [displacements(model, synset, kept, plan)]
 
         return with_shorter_steps(solve, retraining)[0]
 

@@ -4,6 +4,7 @@ import random
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -106,6 +107,21 @@ def draw_seed(random_state: np.random.RandomState) -> int:
         Between 0 and ``2**31 - 2``.
     """
     return int(random_state.randint(np.iinfo(np.int32).max))
+
+
+class PlanSeeds(NamedTuple):
+    """Seeds of what a fit draws: none depends on the settings of another."""
+
+    probes: int
+    synset: int
+    starts: int
+    removals: int
+    queries: int
+
+
+def draw_plan_seeds(random_state: np.random.RandomState) -> PlanSeeds:
+    """Draw the seeds of a fit; advances `random_state` by one draw for each."""
+    return PlanSeeds(*(draw_seed(random_state) for _ in PlanSeeds._fields))
 
 
 def resolve_device(

@@ -161,7 +161,7 @@ def suggested_labels(attributor: SynsetAttributor, X, y, rows: np.ndarray) -> np
     X, given = (array[rows] for array in attributor._check_queries(X, y))
     classes = np.asarray(attributor.classes_)
     n_classes = len(classes)
-    scores = attributor._online.own_group_objectives(
+    scores = attributor._online.out_of_fold_objectives(
         np.repeat(X, n_classes, axis=0),
         np.tile(np.arange(n_classes), len(X)),
         np.repeat(attributor._centres.assign(X, given), n_classes),

@@ -1,19 +1,16 @@
-"""The online stage: networks without some groups, and what queries lose by it."""
+"""Networks without some groups, and the effects of these groups on queries."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import numpy as np
 import torch
 
 from sklearn_synset._attribution.datamodel import datamodel_weights, random_halves
-from sklearn_synset._attribution.first_order_displacement import (
-    adds_to,
-    blended,
-    first_order_displacements,
-)
+from sklearn_synset._attribution.folds import Folds, fold_objectives, leave_folds_out
 from sklearn_synset._attribution.group_effects import effects_by_network
 from sklearn_synset._attribution.out_of_fold_scores import own_group_objectives
+from sklearn_synset._attribution.rewound_networks import plan_and_leave_out
 from sklearn_synset._attribution.row_effects import RowEffects
 from sklearn_synset._attribution.rows_left_out import in_two_groups
 from sklearn_synset._data.input_checks import finite
@@ -22,34 +19,31 @@ from sklearn_synset._data.training_data import TrainingRows
 from sklearn_synset._network.functional_model import FunctionalModel
 from sklearn_synset._objective.evaluation import evaluate_objective
 from sklearn_synset._objective.objective import Objective
+from sklearn_synset._replay.leave_out import ReplayPlan
 from sklearn_synset._retraining.leave_out import LeaveOut, leave_one_out, loses_a_class
-from sklearn_synset._retraining.measured_remainder import can_be_measured, measured_remainder
 from sklearn_synset._retraining.removal import Retraining
-from sklearn_synset._retraining.row_sample import sample_of_rows
 from sklearn_synset._retraining.synset import Synset
 from sklearn_synset._runtime.memory import in_smaller_chunks
 from sklearn_synset._runtime.torch_interop import as_array, as_tensor
 
-_MEASURED_ROWS = 1000
-
 
 @dataclass(frozen=True, eq=False)
-class OnlineStage:
-    """Networks, their synset, and the networks without some of its groups.
+class LeaveOutNetworks:
+    """Explained networks, what groups are left out of, and the networks without each.
 
     Parameters
     ----------
     models : list of FunctionalModel
-        The trained networks.
+        The explained networks.
 
     synset : Synset
         What groups are left out of.
 
     leave_out : LeaveOut
-        How.
+        How networks are rewound, where they are.
 
-    retrainings : list of Retraining
-        The plan for each network.
+    plans : list of ReplayPlan or Retraining
+        How groups are left out of each network.
 
     kept : Tensor of shape (R, K)
         Groups that are kept, for each of R removals.
@@ -61,48 +55,45 @@ class OnlineStage:
         Whether the removals are random halves, from which groups' effects are regressed.
 
     rows : TrainingRows or None
-        The training rows; only what single rows do needs them.
-
-    size : float, default=1
-        What displacements were multiplied by, see `resized`.
+        The training rows; only the effects of single rows need them.
     """
 
     models: list[FunctionalModel]
     synset: Synset
     leave_out: LeaveOut
-    retrainings: list[Retraining]
+    plans: list[ReplayPlan | Retraining]
     kept: torch.Tensor
     displacements: list[torch.Tensor]
     is_datamodel: bool
     rows: TrainingRows | None
-    size: float = 1.0
 
     def __getstate__(self) -> dict[str, object]:
-        """Leave out what can be worked out again."""
+        """Leave out what can be computed anew."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @cached_property
     def row_effects(self) -> list[RowEffects]:
-        """What single training rows do to each network."""
+        """First-order effects of single training rows on each network."""
         if self.rows is None:
             raise ValueError(
-                "What single training rows do needs the training rows, and they were dropped; fit "
-                "again, or ask for level='groups'."
+                "Effects of single training rows need the training rows, and these were dropped; "
+                "fit again, or ask for level='groups'."
             )
-        plans = [
-            # Single rows are told along a path of plain descent.
-            plan if plan.preconditioner is None else self.leave_out.plan(model, self.synset)
-            for model, plan in zip(self.models, self.retrainings, strict=True)
-        ]
-        return [
-            RowEffects(model, self.rows, self.synset, plan, self.leave_out.seed)
-            for model, plan in zip(self.models, plans, strict=True)
-        ]
+        found = []
+        for model, plan in zip(self.models, self.plans, strict=True):
+            if isinstance(plan, ReplayPlan) or plan.preconditioner is not None:
+                plan = self.leave_out.plan(model, self.synset)
+            found.append(RowEffects(model, self.rows, self.synset, plan, self.leave_out.seed))
+        return found
 
-    def resized(self, factor: float) -> "OnlineStage":
-        """Return the stage with displacements that are longer by a factor."""
-        longer = [factor * displacement for displacement in self.displacements]
-        return replace(self, displacements=longer, size=factor * self.size)
+    @cached_property
+    def folds(self) -> list[Folds]:
+        """Networks that were trained without each of several folds of the synset rows."""
+        return [
+            leave_folds_out(model, plan, self.synset, self.leave_out.seed)
+            for model, plan in zip(self.models, self.plans, strict=True)
+            if isinstance(plan, ReplayPlan)
+        ]
 
     def without_rows(
         self, representative: np.ndarray, group: np.ndarray, removed: np.ndarray
@@ -117,40 +108,81 @@ class OnlineStage:
         Returns
         -------
         displacements : list of Tensor of shape (1, D)
-            Of a whole group, the one that its effects are of. Of several, what leaving these
-            groups out of the synset gives; from further back if with them a class is left out.
+            Of a whole group, the one that its effects are of.
         """
         n_removed = np.bincount(group[removed], minlength=self.synset.n_groups)
         size = as_array(self.synset.group_size)
         if not self.is_datamodel and (n_removed > 0).sum() == 1 and (n_removed == size).any():
             return [each[n_removed.argmax()][None] for each in self.displacements]
-        synset, plans = self.synset, self.retrainings
-        if np.isin(n_removed / size, (0, 1)).all():
-            kept = torch.as_tensor(n_removed == 0)[None]
-        else:
-            share = torch.as_tensor(n_removed / size).to(synset.weight)
-            plans = [plan.regrouped(torch.stack([1 - share, share])) for plan in plans]
-            synset = in_two_groups(synset, representative, group, removed)
-            kept = torch.tensor([[True, False]])
-        kept = kept.to(synset.weight)
-        if (n_removed > 0).sum() > 1 and loses_a_class(self.models[0], synset, kept[0]):
-            plans = [
-                self.leave_out.without_a_class(model, synset, plan)
-                for model, plan in zip(self.models, plans, strict=True)
-            ]
-        moves = self.leave_out.displacements_by_network(self.models, synset, kept, plans)
-        return [self.size * move for move in moves]
+        is_of_groups = np.isin(n_removed / size, (0, 1)).all()
+        kept = torch.as_tensor(n_removed == 0)[None].to(self.synset.weight)
+        found = []
+        for model, plan in zip(self.models, self.plans, strict=True):
+            if isinstance(plan, ReplayPlan):
+                if is_of_groups:
+                    found.append(plan.displacements(model, kept))
+                    continue
+                if plan.rows.is_training_data:
+                    own = plan.of_groups(as_tensor(removed.astype(int), device=model.device))
+                else:
+                    parted = in_two_groups(self.synset, representative, group, removed)
+                    own = plan.of_synset(model, parted)
+                found.append(own.displacements(model, kept.new_tensor([[1.0, 0.0]])))
+            elif is_of_groups:
+                found.append(self._rewound(model, self.synset, kept, plan, n_removed))
+            else:
+                share = torch.as_tensor(n_removed / size).to(self.synset.weight)
+                plan = plan.regrouped(torch.stack([1 - share, share]))
+                parted = in_two_groups(self.synset, representative, group, removed)
+                kept_part = kept.new_tensor([[1.0, 0.0]])
+                found.append(self._rewound(model, parted, kept_part, plan, n_removed))
+        return found
 
-    def own_group_objectives(
+    def _rewound(
+        self,
+        model: FunctionalModel,
+        synset: Synset,
+        kept: torch.Tensor,
+        plan: Retraining,
+        n_removed: np.ndarray,
+    ) -> torch.Tensor:
+        """Return the displacement (1, D); from further back if a class is lost with the groups."""
+        if (n_removed > 0).sum() > 1 and loses_a_class(model, synset, kept[0]):
+            plan = self.leave_out.without_a_class(model, synset, plan)
+        return self.leave_out.displacements_by_network([model], synset, kept, [plan])[0]
+
+    def out_of_fold_objectives(
         self, X: np.ndarray, target: np.ndarray, own_group: np.ndarray, objective: Objective
     ) -> np.ndarray:
-        """Return each query's objective (q,) as `own_group_objectives` does, mean over networks."""
+        """Return each query's objective (q,) under networks without its like, mean over networks.
+
+        Parameters
+        ----------
+        X : ndarray of shape (q, d...)
+            Queries.
+
+        target : ndarray of shape (q,) or (q, C)
+            Their codes or values.
+
+        own_group : ndarray of shape (q,)
+            Group that each falls in.
+
+        objective : callable
+            What is evaluated.
+        """
         rows, y = self.rows_of(X), encoded_labels(self.models[0], target)
         groups = as_tensor(own_group, device=rows.device)
-        values = [
-            own_group_objectives(model, self.synset, self.leave_out, rows, y, groups, objective)
-            for model in self.models
-        ]
+        size = self.leave_out.batch_size
+        if self.folds:
+            values = [
+                fold_objectives(folds, model, self.synset, rows, y, groups, objective, size)
+                for model, folds in zip(self.models, self.folds, strict=True)
+            ]
+        else:
+            values = [
+                own_group_objectives(model, self.synset, self.leave_out, rows, y, groups, objective)
+                for model in self.models
+            ]
         return as_array(torch.stack(values).double().mean(0))
 
     def attributions(self, X: np.ndarray, target: np.ndarray, objective: Objective) -> np.ndarray:
@@ -208,26 +240,30 @@ def encoded_labels(model: FunctionalModel, target: np.ndarray) -> torch.Tensor:
     return as_tensor(target, dtype=dtype, device=model.device)
 
 
-def run_online_stage(
+def leave_groups_out(
     models: list[FunctionalModel],
     synset: Synset,
     leave_out: LeaveOut,
+    replays: list[ReplayPlan] | None,
     n_halves: int | None,
     generator: torch.Generator,
-    rows: TrainingRows | None = None,
-) -> OnlineStage:
+    rows: TrainingRows,
+) -> LeaveOutNetworks:
     """Leave each group, or random halves of the groups, out of the synset.
 
     Parameters
     ----------
     models : list of FunctionalModel
-        The trained networks.
+        The explained networks.
 
     synset : Synset
         What groups are left out of.
 
     leave_out : LeaveOut
-        How.
+        How networks are rewound, where they are.
+
+    replays : list of ReplayPlan or None
+        How the trainings are repeated; None to rewind.
 
     n_halves : int or None
         Number of random halves; None leaves out each group alone.
@@ -235,68 +271,30 @@ def run_online_stage(
     generator : torch.Generator
         Draws the halves; on the CPU.
 
-    rows : TrainingRows, default=None
-        Training rows to keep for what single rows do; they also tell what the synset lacks, see
-        `measured_remainder`, and what groups do to first order, see `first_order_displacements`.
+    rows : TrainingRows
+        The training rows.
 
     Returns
     -------
-    stage : OnlineStage
+    networks : LeaveOutNetworks
         Ready for queries.
     """
     if n_halves is None:
         kept = leave_one_out(synset)
     else:
         kept = random_halves(n_halves, synset.n_groups, generator).to(synset.weight)
-    retrainings = [_plan(model, synset, leave_out, kept, rows) for model in models]
-    displacements = leave_out.displacements_by_network(
-        models, synset, kept, retrainings, "Leaving out"
-    )
-    is_datamodel = n_halves is not None
-    if not is_datamodel and rows is not None and leave_out.solver == "gradient_descent":
+    plans: list[ReplayPlan | Retraining]
+    if replays is not None:
+        plans = [*replays]
         displacements = [
-            _with_first_order(model, synset, leave_out, rows, retraining, displacement)
-            for model, retraining, displacement in zip(
-                models, retrainings, displacements, strict=True
-            )
+            plan.displacements(model, kept, "Leaving out")
+            for model, plan in zip(models, replays, strict=True)
         ]
-    return OnlineStage(
-        models, synset, leave_out, retrainings, kept, displacements, is_datamodel, rows
+    else:
+        is_alone = n_halves is None
+        plans, displacements = plan_and_leave_out(
+            models, synset, leave_out, kept, rows, is_alone=is_alone
+        )
+    return LeaveOutNetworks(
+        models, synset, leave_out, plans, kept, displacements, n_halves is not None, rows
     )
-
-
-def _with_first_order(
-    model: FunctionalModel,
-    synset: Synset,
-    leave_out: LeaveOut,
-    rows: TrainingRows,
-    retraining: Retraining,
-    displacement: torch.Tensor,
-) -> torch.Tensor:
-    """Return displacements (K, D) mixed with those of first order, where that is of use."""
-    if not adds_to(model, synset, retraining):
-        return displacement
-    generator = torch.Generator().manual_seed(leave_out.seed)
-    sample = sample_of_rows(rows, _MEASURED_ROWS, generator)
-    first = first_order_displacements(model, synset, rows, sample, retraining, generator)
-    return blended(displacement, first)
-
-
-def _plan(
-    model: FunctionalModel,
-    synset: Synset,
-    leave_out: LeaveOut,
-    kept: torch.Tensor,
-    rows: TrainingRows | None,
-) -> Retraining:
-    """Plan a retraining; as long as the rows take, and with what the synset lacks of them."""
-    retraining = leave_out.plan_for_groups(model, synset)
-    if rows is None or retraining.has_live_norms or not can_be_measured(model, synset):
-        return retraining
-    generator = torch.Generator().manual_seed(leave_out.seed)
-    sample = sample_of_rows(rows, _MEASURED_ROWS, generator)
-    if retraining.rewind:
-        retraining = retraining.as_long_as(leave_out.plan(model, sample), leave_out.n_steps)
-    moves = leave_out.displacements(model, synset, kept, retraining)
-    remainder = measured_remainder(model, synset, rows, sample, retraining, moves, generator)
-    return retraining.with_remainder(remainder)

@@ -1,0 +1,171 @@
+"""The one place where it is chosen how groups are left out, and why."""
+
+from dataclasses import dataclass
+
+from sklearn_synset._data.training_data import TrainingRows
+from sklearn_synset._network.functional_model import FunctionalModel
+from sklearn_synset._network.operation_count import cost_of_gradient
+from sklearn_synset._network.recipe import Recipe
+
+_N_STARTS = 2
+_MOST_OPERATIONS = 1e12  # some half a minute of one core
+_MOST_WHOLE_ROWS = 10_000
+_N_REPLAYED_PROBES, _N_REWOUND_PROBES = 10, 12
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How groups are left out; printing it tells why.
+
+    Parameters
+    ----------
+    solver : {"replay", "rewind"}
+        Whether the training is repeated without the groups, or the network is rewound.
+
+    n_starts : int
+        Trainings that are repeated, for each network that is explained.
+
+    is_whole : bool
+        Whether the synset is all training rows, one by one.
+
+    max_iter : int
+        Steps of the distillation.
+
+    n_probes : int
+        Groups that are left out of the real rows to measure the fidelity.
+
+    reasons : tuple of str
+        A line for each choice.
+    """
+
+    solver: str
+    n_starts: int
+    is_whole: bool
+    max_iter: int
+    n_probes: int
+    reasons: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "\n".join(self.reasons)
+
+
+def choose_plan(
+    models: list[FunctionalModel],
+    rows: TrainingRows,
+    *,
+    solver: str,
+    synset_size: int | str,
+    max_iter: int | str,
+    n_probes: int | str,
+    n_removals: int,
+) -> Plan:
+    """Choose how groups are left out.
+
+    Parameters
+    ----------
+    models : list of FunctionalModel
+        The explained networks, with their recipes.
+
+    rows : TrainingRows
+        The training rows.
+
+    solver, synset_size, max_iter, n_probes
+        As of the estimator.
+
+    n_removals : int
+        Sets of groups that are left out.
+
+    Returns
+    -------
+    plan : Plan
+        The choices.
+
+    Raises
+    ------
+    ValueError
+        If the training is to be repeated and cannot be.
+
+    Notes
+    -----
+    What is chosen, and the figure that supports it (`doc/benchmarks/bench_regimes.py`):
+
+    ====================  =======================================  ===============================
+    choice                when                                     figure
+    ====================  =======================================  ===============================
+    replay                the training is known, and repeating it  LOO of eight everyday trainings
+                          takes at most 1e12 operations            0.70-0.91, rewinding 0.39-0.70
+    two starts            within those operations; else one        0.74-0.91 for 0.64-0.89
+    all rows as synset    replay, up to 10,000 rows                0.70-0.91, a quarter of the rows
+                                                                   0.63-0.82 in the same time
+    no distillation       max_iter="auto"                          gains 0.00-0.03 of LOO
+    ====================  =======================================  ===============================
+    """
+    reasons: list[str] = []
+    recipes = [model.recipe for model in models]
+    unknown = next((each for each in recipes if not isinstance(each, Recipe)), None)
+    n_starts, is_replay = 0, False
+    if solver == "rewind":
+        reasons.append("solver: rewind, as asked for.")
+    elif not all(isinstance(each, Recipe) for each in recipes):
+        why = unknown or "a bare module does not say how it was trained"
+        if solver == "replay":
+            raise ValueError(
+                f"solver='replay' repeats the training, which cannot be done: {why}. "
+                "Use solver='rewind', or wrap the network in a skorch net with its training "
+                "(FrozenEstimator(net) if it is trained)."
+            )
+        reasons.append(f"solver: rewind, as the training cannot be repeated: {why}.")
+    else:
+        once = sum(_operations(model, rows) for model in models) * (n_removals + 1)
+        n_wanted = -(-_N_STARTS // len(models))
+        n_starts = int(max(0, min(n_wanted, _MOST_OPERATIONS // once)))
+        is_replay = solver == "replay" or n_starts > 0
+        cost = f"{once:.1e} operations for {n_removals + 1} trainings side by side"
+        if solver == "replay":
+            n_starts = max(1, n_starts)
+            reasons.append(f"solver: replay, as asked for ({cost}).")
+        elif is_replay:
+            reasons.append(f"solver: replay, as the training is known and cheap enough ({cost}).")
+        else:
+            reasons.append(
+                f"solver: rewind, as repeating the training is too expensive ({cost}; at most "
+                f"{_MOST_OPERATIONS:.0e}). solver='replay' repeats it all the same."
+            )
+        if is_replay:
+            seeds = "its own seed and new ones" if recipes[0].seed is not None else "new seeds"
+            reasons.append(f"starts: {n_starts} for each network, from {seeds}.")
+    n_rows = len(rows.X)
+    is_whole = is_replay and synset_size == "auto" and n_rows <= _MOST_WHOLE_ROWS
+    if is_whole:
+        reasons.append(
+            f"synset: all {n_rows} training rows, as their number does not enter the cost of "
+            "replay; synset_size=... compresses them."
+        )
+    elif synset_size == "auto":
+        reasons.append("synset: at most a quarter of the training rows.")
+    else:
+        reasons.append(f"synset: synset_size={synset_size} rows a group, as asked for.")
+    n_iter = 0 if max_iter == "auto" else int(max_iter)
+    if is_whole and n_iter:
+        n_iter = 0
+        reasons.append("distillation: none, as the synset is all rows; set synset_size, too.")
+    elif max_iter == "auto":
+        reasons.append("distillation: none, as it gains little; max_iter=... asks for it.")
+    else:
+        reasons.append(f"distillation: {n_iter} steps, as asked for.")
+    if n_probes == "auto":
+        probes = _N_REPLAYED_PROBES if is_replay else _N_REWOUND_PROBES
+    else:
+        probes = int(n_probes)
+    how = "repeating the training on the real rows" if is_replay else "rewinding on the real rows"
+    reasons.append(f"fidelity: from up to {probes} groups, by {how}.")
+    return Plan(
+        "replay" if is_replay else "rewind", n_starts, is_whole, n_iter, probes, tuple(reasons)
+    )
+
+
+def _operations(model: FunctionalModel, rows: TrainingRows) -> float:
+    """Return about how many operations one training of a network takes."""
+    recipe = model.recipe
+    assert isinstance(recipe, Recipe)
+    return float(recipe.n_rows_seen) * cost_of_gradient(model, rows.X)

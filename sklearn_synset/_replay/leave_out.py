@@ -1,0 +1,254 @@
+"""Leaving groups out of the training that was really done, and what that does to the weights."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from tqdm.auto import tqdm
+
+from sklearn_synset._data.training_data import TrainingRows
+from sklearn_synset._network.functional_model import FunctionalModel, linked
+from sklearn_synset._network.operation_count import cost_of_gradient, widest_output
+from sklearn_synset._network.recipe import Recipe
+from sklearn_synset._objective.network_set import NetworkSet, joined
+from sklearn_synset._replay.lift import centred, lifted, n_lifted_rows
+from sklearn_synset._replay.replay import replay
+from sklearn_synset._replay.rows import ReplayedRows, replayed_synset, replayed_training_rows
+from sklearn_synset._retraining.synset import Synset
+from sklearn_synset._runtime.parallel import in_parallel
+
+_WEIGHT_BYTES, _COPIES_OF_WEIGHTS = 2**28, 8
+_MOST_OUTPUTS = 2**25
+_OPERATIONS_PER_JOB = 5e10  # some seconds
+_SAME = 0.05  # of the spread of the outputs
+
+
+@dataclass(frozen=True, eq=False)
+class ReplayPlan:
+    """How one network's training is repeated without groups.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        How it was trained.
+
+    seeds : tuple of int
+        Of the trainings that are repeated. The first is that of the network itself where it is
+        known, and it was trained on these rows.
+
+    rows : ReplayedRows
+        What is trained on.
+
+    lifted_X : Tensor of shape (m, d...)
+        Rows on which outputs are compared.
+
+    n_jobs : int or None
+        Jobs to run at once.
+
+    verbose : int
+        Shows a progress bar if positive.
+    """
+
+    recipe: Recipe
+    seeds: tuple[int, ...]
+    rows: ReplayedRows
+    lifted_X: torch.Tensor
+    n_jobs: int | None = None
+    verbose: int = 0
+
+    def displacements(
+        self, model: FunctionalModel, kept: torch.Tensor, stage: str | None = None
+    ) -> torch.Tensor:
+        r"""Return how leaving groups out moves the weights of the explained network.
+
+        Parameters
+        ----------
+        model : FunctionalModel
+            The explained network.
+
+        kept : Tensor of shape (R, K)
+            1 for the groups that are kept.
+
+        stage : str, default=None
+            What a progress bar calls it; there is none if None.
+
+        Returns
+        -------
+        displacement : Tensor of shape (R, D)
+            With it, outputs change as they do, mean over the seeds, between a training on all
+            groups and one without some; exactly 0 where nothing is left out.
+
+        Raises
+        ------
+        FloatingPointError
+            If a repeated training diverges.
+        """
+        everything = torch.ones_like(kept[:1])
+        networks = self.networks(model, torch.cat([everything, kept]), self.lifted_X, stage)
+        change: torch.Tensor | float = 0.0
+        start = model.theta.new_zeros(len(kept), model.n_parameters)
+        for seed, (trained, outputs) in zip(self.seeds, networks, strict=True):
+            outputs = centred(model, outputs)
+            change = change + (outputs[1:] - outputs[:1]) / len(self.seeds)
+            if self._is_own(model, seed, outputs[0]):
+                moves = trained.theta[1:] - trained.theta[:1]
+                start = moves.to(start) / len(self.seeds)
+        displacement = lifted(model, self.lifted_X, change, start)  # type: ignore[arg-type]
+        displacement[kept.bool().all(1)] = 0
+        return displacement
+
+    def networks(
+        self,
+        model: FunctionalModel,
+        kept: torch.Tensor,
+        X: torch.Tensor,
+        stage: str | None = None,
+    ) -> Iterator[tuple[NetworkSet, torch.Tensor]]:
+        """Train networks on some groups, from each seed.
+
+        Parameters
+        ----------
+        model : FunctionalModel
+            The explained network.
+
+        kept : Tensor of shape (R, K)
+            1 for the groups that are trained on.
+
+        X : Tensor of shape (m, d...)
+            Rows to evaluate.
+
+        stage : str, default=None
+            What a progress bar calls it.
+
+        Yields
+        ------
+        networks : NetworkSet
+            R networks from the next seed.
+
+        outputs : Tensor of shape (R, m, C)
+            Their outputs in evaluation mode, as of `model`.
+        """
+        parts = kept.split(self.n_at_once(model))
+        jobs = [(self, model, part, seed, X) for seed in self.seeds for part in parts]
+        is_long = self.n_operations(model, len(kept)) > _OPERATIONS_PER_JOB
+        found = in_parallel(
+            _replayed, jobs, n_jobs=self.n_jobs, is_worth_it=is_long and len(jobs) > 1
+        )
+        total, hidden = len(self.seeds) * len(kept), stage is None or not self.verbose
+        with tqdm(total=total, desc=stage, unit="network", disable=hidden) as progress:
+            for _ in self.seeds:
+                own = []
+                for _ in parts:
+                    own.append(next(found))
+                    progress.update(len(own[-1][0]))
+                yield joined([each[0] for each in own]), torch.cat([each[1] for each in own])
+
+    def n_at_once(self, model: FunctionalModel) -> int:
+        """Return how many networks to train side by side within the memory that is meant."""
+        weights = model.n_parameters * model.theta.element_size() * _COPIES_OF_WEIGHTS
+        outputs = self.recipe.batch_size * widest_output(model, self.rows.X)
+        return max(1, min(_WEIGHT_BYTES // weights, _MOST_OUTPUTS // outputs))
+
+    def n_operations(self, model: FunctionalModel, n_networks: int) -> float:
+        """Return about what training so many networks from each seed costs."""
+        n_rows = n_networks * len(self.seeds) * self.recipe.n_rows_seen
+        return float(n_rows) * cost_of_gradient(model, self.rows.X)
+
+    def _is_own(self, model: FunctionalModel, seed: int, outputs: torch.Tensor) -> bool:
+        """Tell whether a repeated training with nothing left out gave the explained network."""
+        if seed != self.recipe.seed or not self.rows.is_training_data:
+            return False
+        with torch.no_grad():
+            explained = centred(model, model(model.theta, self.lifted_X))
+        return bool((outputs - explained).std() <= _SAME * explained.std())
+
+    def of_synset(self, model: FunctionalModel, synset: Synset) -> "ReplayPlan":
+        """Return the plan for another synset, or the same rows in other groups.
+
+        Parameters
+        ----------
+        model : FunctionalModel
+            The explained network.
+
+        synset : Synset
+            What takes the place of the rows.
+        """
+        return replace(self, rows=replayed_synset(model, self.rows, synset))
+
+    def of_groups(self, group: torch.Tensor) -> "ReplayPlan":
+        """Return the plan for the same rows (s,) in other groups."""
+        return replace(self, rows=replace(self.rows, group=group))
+
+
+def replay_plans(
+    models: list[FunctionalModel],
+    rows: TrainingRows,
+    n_starts: int,
+    seed: int,
+    n_jobs: int | None,
+    verbose: int,
+) -> list[ReplayPlan]:
+    """Plan to repeat each network's training on the training rows.
+
+    Parameters
+    ----------
+    models : list of FunctionalModel
+        The explained networks, with recipes.
+
+    rows : TrainingRows
+        The training rows.
+
+    n_starts : int
+        Trainings to repeat for each network: its own where the seed of that is known, and others
+        from new seeds.
+
+    seed : int
+        Of the new seeds.
+
+    n_jobs, verbose
+        As of `ReplayPlan`.
+
+    Returns
+    -------
+    plans : list of ReplayPlan
+        One for each network.
+    """
+    generator, plans = torch.Generator().manual_seed(seed), []
+    for model in models:
+        recipe = model.recipe
+        assert isinstance(recipe, Recipe)
+        new = torch.randint(2**31 - 1, (n_starts,), generator=generator).tolist()
+        own = [] if recipe.seed is None else [recipe.seed]
+        n_lifted = min(n_lifted_rows(model), len(rows.X))
+        chosen = torch.randperm(len(rows.X), generator=generator)[:n_lifted]
+        plans.append(
+            ReplayPlan(
+                recipe,
+                tuple([*own, *new][:n_starts]),
+                replayed_training_rows(model, recipe, rows),
+                rows.X[chosen.to(model.device)],
+                n_jobs,
+                verbose,
+            )
+        )
+    return plans
+
+
+def _replayed(
+    plan: ReplayPlan, model: FunctionalModel, kept: torch.Tensor, seed: int, X: torch.Tensor
+) -> tuple[NetworkSet, torch.Tensor]:
+    """Train networks from one seed; return them and their outputs (R, m, C)."""
+    networks = replay(plan.recipe, plan.rows, kept, seed)
+    theta = torch.cat(
+        [networks.parameters[name].detach().flatten(1) for name in model.names], dim=1
+    )
+    outputs = networks.outputs(plan.rows.shaped(X))
+    if not (theta.isfinite().all() and outputs.isfinite().all()):
+        raise FloatingPointError(
+            "A training that is repeated without a group diverges: its weights are not finite. "
+            "Lower the net's learning rate, or use solver='rewind'."
+        )
+    outputs = linked(outputs.flatten(0, 1), model.link)
+    if model.output_order is not None:
+        outputs = outputs[:, list(model.output_order)]
+    return NetworkSet(theta, networks.statistics), outputs.unflatten(0, (len(kept), len(X)))
