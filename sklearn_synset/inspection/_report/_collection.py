@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from sklearn_synset.inspection._fitted_attributor import quantity_and_unit
@@ -24,13 +26,19 @@ from sklearn_synset.inspection._report._shown_training_rows import (
     rows_to_keep,
 )
 from sklearn_synset.inspection._report._sources import Sources
-from sklearn_synset.inspection._report._summaries import composition, mean_by_kind, thirds
+from sklearn_synset.inspection._report._summaries import (
+    composition,
+    mean_and_error,
+    mean_by_kind,
+    thirds,
+)
 from sklearn_synset.inspection._report._thumbnails import common_scale, eight_bit, thumbnails
 from sklearn_synset.inspection._shown_rows import take
 
 _PICTURE_BUDGET = 2_400_000  # characters
 _N_EXTREMES = 5  # queries that a group supports, and opposes, most
 _SCALED_BY = 500  # rows
+_CLEAR = 2.0  # standard errors from which on a mean is not taken for chance
 
 
 def collect(
@@ -150,7 +158,7 @@ def _groups(
         "supports": rounded((effects.effects > 0).mean(0), 3),
         "most": order[::-1][:_N_EXTREMES].T.tolist(),
         "least": order[:_N_EXTREMES].T.tolist(),
-        "onTruth": None if effects.on_truth is None else rounded(effects.on_truth.mean(0)),
+        **_help_and_harm(effects.on_truth),
         "typical": _positions(typical, rows),
         "counts": None,
         "values": None,
@@ -171,6 +179,18 @@ def _groups(
     return facts
 
 
+def _help_and_harm(on_truth: np.ndarray | None) -> dict:
+    """Return each group's mean effect on the truth, its standard error, and whether it hurts."""
+    if on_truth is None:
+        return {"onTruth": None, "onTruthError": None, "hurts": None}
+    mean, error = mean_and_error(on_truth)
+    return {
+        "onTruth": rounded(mean),
+        "onTruthError": rounded(error),
+        "hurts": (mean < -_CLEAR * error).tolist(),
+    }
+
+
 def _positions(typical: list[np.ndarray] | None, rows: np.ndarray) -> list[list[int]] | None:
     if typical is None:
         return None
@@ -184,7 +204,8 @@ def _places(rows: np.ndarray) -> dict[int, int]:
 
 def _training_rows(sources: Sources, rows: np.ndarray) -> dict:
     """Return what is known of each training row that is shown."""
-    y, index = sources.y_train, getattr(sources.X_train, "index", None)
+    y = sources.y_train
+    index: Any = getattr(sources.X_train, "index", None)
     label = None
     if y is not None:
         label = _labels_or_values(sources, y[rows])
@@ -214,7 +235,7 @@ def _labels(sources: Sources, suspects: Suspects | None, rows: np.ndarray) -> di
         return None
     is_training = suspects.source == "training"
     X = sources.X_train if is_training else sources.X
-    index = getattr(X, "index", None)
+    index: Any = getattr(X, "index", None)
     place = _places(rows)
     objective = None
     if not sources.is_classification and sources.attributor.objective in ("auto", "prediction"):
@@ -259,15 +280,14 @@ def _shown_values(
     queries = take(sources.X, np.arange(len(sources.inputs)))
     training = None if sources.X_train is None else take(sources.X_train, rows)
     if sources.image_shape is not None:
-        return _as_thumbnails(sources, queries, training, n_first)
+        return _as_thumbnails(sources.image_shape, queries, training, n_first)
     queries = flat(queries)
     training = np.empty((0, queries.shape[1])) if training is None else flat(training)
     return _as_table(sources, queries, training, typical)
 
 
-def _as_thumbnails(sources: Sources, queries, training, n_first):
-    shape = sources.image_shape
-    n_queries = len(queries)
+def _as_thumbnails(shape: tuple[int, ...], queries, training, n_first: int):
+    n_queries, has_training = len(queries), training is not None
     if training is None:
         training = queries[:0]
     sample = [np.asarray(each)[:_SCALED_BY] for each in (queries, training) if len(each)]
@@ -278,7 +298,7 @@ def _as_thumbnails(sources: Sources, queries, training, n_first):
     middle = n_first + n_queries
     pictures = {
         "queries": texts[n_first:middle],
-        "rows": texts[:n_first] + texts[middle:] if sources.X_train is not None else None,
+        "rows": texts[:n_first] + texts[middle:] if has_training else None,
     }
     return {"pictures": pictures, "features": None}, [note]
 

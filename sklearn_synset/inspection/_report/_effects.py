@@ -40,8 +40,8 @@ class Effects:
         The objective of these labels.
 
     on_truth : ndarray of shape (n_queries, n_groups) or None
-        Effects on how well the given labels or values are predicted: positive helps. None if none
-        are given.
+        Effects on minus the loss of the given labels or values: positive helps. None if none are
+        given.
 
     probabilities : ndarray of shape (n_queries, n_classes) or None
         Of the labels.
@@ -93,12 +93,11 @@ def _of_labels(sources: Sources) -> Effects:
     on_given = errors_on_given = values_on_given = on_truth = None
     if y is not None:
         wrong = np.flatnonzero(sources.class_codes(y) != predicted)
-        on_truth = np.array(effects)
-    if y is not None and len(wrong):
-        asked = take_inputs(inputs, wrong), y[wrong]
-        on_given, errors_on_given = _attribute(attributor, *asked)
-        values_on_given = objective_values(attributor, *asked)
-        on_truth[wrong] = on_given
+        on_truth = attributor.attribute(inputs, y, objective="loss")
+        if len(wrong):
+            asked = take_inputs(inputs, wrong), y[wrong]
+            on_given, errors_on_given = _attribute(attributor, *asked)
+            values_on_given = objective_values(attributor, *asked)
     probabilities, to_flip = _certainty(sources, predicted)
     return Effects(
         predicted,

@@ -109,7 +109,17 @@ def _on_order(correlation: float, fidelity: Mapping[str, Any]) -> list[str]:
     return [
         f"{subject} left out of the real training data as a check, and the measured effects "
         f"were compared with the predicted ones. Their orders agree with a rank correlation of "
-        f"{correlation:.2f}{interval}: 1 is the same order, 0 is no better than chance."
+        f"{correlation:.2f}{interval}: 1 is the same order, 0 is no better than chance.",
+        *_on_doubt(correlation, _pair(fidelity, "rank_correlation_interval")),
+    ]
+
+
+def _on_doubt(correlation: float, interval: tuple[float, float] | None) -> list[str]:
+    if interval is None or interval[0] >= POOR or correlation < POOR:
+        return []
+    return [
+        f"Only few groups were checked: the interval reaches below {POOR}, where the order should "
+        "not be relied on."
     ]
 
 

@@ -7,9 +7,10 @@ import json
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 _STEPS = 32767  # of a 16-bit integer
-_ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}
+_ESCAPES = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
 
 
 def quantised(values: np.ndarray) -> dict:
@@ -65,7 +66,7 @@ def restored(packed: Mapping, m: int) -> np.ndarray:
     return steps * np.asarray(packed["scale"])[:, None]
 
 
-def rounded(values: np.ndarray, digits: int = 4) -> list:
+def rounded(values: ArrayLike, digits: int = 4) -> list:
     """Return numbers with few significant digits.
 
     Parameters
@@ -87,10 +88,10 @@ def rounded(values: np.ndarray, digits: int = 4) -> list:
     >>> rounded([3.14159, 2.0, float("nan")])
     [3.142, 2, None]
     """
-    values = np.asarray(values, dtype=float)
-    if values.ndim > 1:
-        return [rounded(each, digits) for each in values]
-    return [_short(value, digits) for value in values.tolist()]
+    numbers = np.asarray(values, dtype=float)
+    if numbers.ndim > 1:
+        return [rounded(each, digits) for each in numbers]
+    return [_short(value, digits) for value in numbers.tolist()]
 
 
 def _short(value: float, digits: int) -> float | int | None:
@@ -126,7 +127,7 @@ def json_for_script(contents: object) -> str:
     '{"label":"\\u003c/script\\u003e"}'
     """
     text = json.dumps(contents, allow_nan=False, separators=(",", ":"), default=_converted)
-    return text.translate(str.maketrans(_ESCAPES))
+    return text.translate(_ESCAPES)
 
 
 def _converted(value: object) -> object:

@@ -132,6 +132,25 @@ def mean_by_kind(effects: np.ndarray, kinds: np.ndarray, n_kinds: int) -> np.nda
     return np.divide(effects.T @ membership, counts, out=means, where=counts > 0)
 
 
+def mean_and_error(effects: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return each group's mean effect, and the standard error of that mean over queries.
+
+    Parameters
+    ----------
+    effects : ndarray of shape (n_queries, n_groups)
+        Effects.
+
+    Returns
+    -------
+    mean, error : ndarray of shape (n_groups,)
+        The error of the mean of a single query is not known, and infinite.
+    """
+    n_queries = len(effects)
+    if n_queries < 2:
+        return effects.mean(0), np.full(effects.shape[1], np.inf)
+    return effects.mean(0), effects.std(0, ddof=1) / np.sqrt(n_queries)
+
+
 def composition(codes: np.ndarray, groups: np.ndarray, n_groups: int, n_classes: int) -> np.ndarray:
     """Return how many rows of each class a group has.
 

@@ -17,12 +17,12 @@ function el(tag, attributes, ...children) {
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
     else node.setAttribute(name, value === true ? "" : value);
   }
-  node.append(...children.flat(2).filter((each) => each !== null && each !== undefined && each !== ""));
+  node.append(...children.flat(3).filter((each) => each !== null && each !== undefined && each !== false && each !== ""));
   return node;
 }
 
 function fill(node, ...children) {
-  node.replaceChildren(...children.flat(2).filter((each) => each !== null && each !== undefined));
+  node.replaceChildren(...children.flat(3).filter((each) => each !== null && each !== undefined && each !== false));
 }
 
 function button(text, onclick, attributes) {
@@ -54,9 +54,21 @@ function signed(value, digits = 3) {
 
 function percent(share) {
   if (share === null || share === undefined) return "–";
-  if (share > 0.9995 && share < 1) return "> 99.9%";
+  if (share > 0.9995) return "> 99.9%";
   if (share < 0.0005 && share > 0) return "< 0.1%";
-  return `${Number((100 * share).toPrecision(3))}%`;
+  return `${(100 * share).toFixed(1)}%`;
+}
+
+// Numbers of one kind, to three digits of the largest.
+function formatter(values) {
+  const largest = Math.max(...values.map((value) => Math.abs(value || 0)));
+  if (largest === 0 || largest < 1e-4 || largest >= 1e5) return (value) => signed(value);
+  const digits = Math.min(6, Math.max(0, 2 - Math.floor(Math.log10(largest))));
+  return (value) => {
+    if (value === null || value === undefined) return "–";
+    const text = Math.abs(value).toFixed(digits);
+    return Number(text) === 0 ? text : (value > 0 ? "+" : MINUS) + text;
+  };
 }
 
 const withUnit = (text) => (data.unit ? `${text} ${data.unit}` : text);
@@ -108,8 +120,8 @@ const classesOf = (k) => groups.counts[k].map((n, c) => [n, c]).filter(([n]) => 
   .sort((a, b) => b[0] - a[0]).map(([, c]) => c);
 
 function rowName(place) {
-  if (place < 0) return `training row ${~place}`;
-  return rows.name ? rows.name[place] : `training row ${rows.row[place]}`;
+  if (place < 0) return `row ${~place}`;
+  return rows.name ? rows.name[place] : `row ${rows.row[place]}`;
 }
 
 // Pictures
@@ -125,7 +137,7 @@ const queryPicture = (q, size) => pictures && picture(pictures.queries[q], `quer
 function rowPicture(place, size) {
   if (!pictures || !pictures.rows || place < 0) return null;
   const label = rows.label ? `, ${isLabel ? "label " : "value "}${labelText(rows.label[place])}` : "";
-  return picture(pictures.rows[place], rowName(place) + label, size);
+  return picture(pictures.rows[place], `training ${rowName(place)}${label}`, size);
 }
 
 // A table to sort, search, filter and choose from
@@ -285,11 +297,11 @@ function compare(a, b, sign) {
 
 // Signed bars
 
-function bars(lines, attributes) {
+function bars(lines, attributes, plainNumbers) {
   const low = Math.min(0, ...lines.map((line) => line.value - (line.error || 0)));
   const high = Math.max(0, ...lines.map((line) => line.value + (line.error || 0)));
   const span = high - low || 1, place = (value) => `${(100 * (value - low)) / span}%`;
-  const hasRows = lines.some((line) => line.thumbs);
+  const hasRows = lines.some((line) => line.thumbs), text = formatter(lines.map((line) => line.value));
   return el("ul", { class: hasRows ? "bars with-rows" : "bars", ...attributes }, lines.map((line) => {
     const track = el("span", { class: "track", "aria-hidden": "true" });
     const add = (name, from, to) => {
@@ -304,7 +316,7 @@ function bars(lines, attributes) {
     return el("li", { "data-key": String(line.key), "data-effect": String(line.value) },
       el("span", { class: "who" }, line.who, line.note && el("span", { class: "note" }, line.note)),
       track,
-      el("span", { class: "value" }, signed(line.value),
+      el("span", { class: "value" }, plainNumbers ? number(line.value) : text(line.value),
         line.error ? el("small", { title: "standard error over networks" }, `± ${number(line.error, 2)}`) : null),
       line.thumbs);
   }));
@@ -442,9 +454,9 @@ function querySentences(q) {
       .filter(([c]) => c !== queries.predicted[q]).map(([c, share]) => `${data.classes[c]} (${percent(share)})`);
     texts.push(`The model gives ${data.classes[queries.predicted[q]]} a probability of ${percent(queries.probability[q])}; next: ${others.join(", ")}.`);
     const n = queries.toFlip[q];
-    const ahead = n === null ? "Even without all groups that support it, this label would probably stay ahead of the next."
-      : Math.ceil(n) <= 1 ? "One group decides it: retrained without that group, the model would probably predict another label."
-      : `It would probably take leaving out ${Math.ceil(n)} groups together to change the label.`;
+    const ahead = n === null ? "The predicted effects of all groups that support it do not add up to a change of the label."
+      : Math.ceil(n) <= 1 ? "A single group decides it: retrained without that group, the model is expected to predict another label."
+      : `By the sum of their predicted effects, ${Math.ceil(n)} groups have to be left out together to change the label.`;
     texts.push(ahead);
   }
   if (queries.error) {
@@ -533,7 +545,7 @@ function influentialPictures(q, which) {
   if (!data.influence || which !== "predicted") return null;
   return [el("h3", {}, "Most influential single training rows"), el("p", { class: "muted" }, influenceNote),
     el("ul", { class: "rows" }, data.influence.rows[q].map((place, i) => el("li", {}, el("figure", {}, rowPicture(place, "medium"),
-      el("figcaption", {}, rowName(place), rows.label && place >= 0 ? el("span", { class: "muted" }, ` · ${labelText(rows.label[place])}`) : null,
+      el("figcaption", {}, rowName(place), rows.label && place >= 0 ? el("span", { class: "muted" }, `: ${labelText(rows.label[place])}`) : null,
         el("br"), el("strong", {}, signed(data.influence.effects[q][i])))))))];
 }
 
@@ -549,7 +561,9 @@ function queryLink(q, text) {
     `query ${queryName(q)}`), " ", el("span", { class: "value" }, text));
 }
 
-const hurts = (k) => groups.onTruth !== null && groups.onTruth[k] < 0;
+const lossName = isLabel ? "log loss" : "half squared error";
+const hurts = (k) => groups.hurts !== null && groups.hurts[k];
+const meanText = formatter(groups.mean), truthText = groups.onTruth && formatter(groups.onTruth);
 
 function groupColumns() {
   const columns = [{ key: "group", label: "Group", cell: (k) => groups.name[k], value: (k) => groups.name[k] },
@@ -557,12 +571,12 @@ function groupColumns() {
   if (groups.counts) columns.push({ key: "class", label: "Classes", cell: classText, value: classText });
   if (groups.values) columns.push({ key: "value", label: "Mean value", numeric: true, value: (k) => groups.values[k][0] });
   columns.push({ key: "mean", label: "Mean effect", numeric: true, downFirst: true, title: "mean over all queries of the effect on the predicted label",
-    cell: (k) => signed(groups.mean[k]), value: (k) => groups.mean[k] },
+    cell: (k) => meanText(groups.mean[k]), value: (k) => groups.mean[k] },
   { key: "supports", label: data.raises ? "Raises" : "Supports", numeric: true, downFirst: true, title: `share of the queries that the group ${WORDS[0]}`,
     cell: (k) => percent(groups.supports[k]), value: (k) => groups.supports[k] });
-  if (groups.onTruth) columns.push({ key: "truth", label: "Effect on the truth", numeric: true,
-    title: "mean effect on how well the given labels or values are predicted; negative: the group hurts",
-    cell: (k) => [signed(groups.onTruth[k]), hurts(k) ? [" ", el("span", { class: "tag bad" }, "hurts")] : null].flat(), value: (k) => groups.onTruth[k] });
+  if (groups.onTruth) columns.push({ key: "truth", label: "Benefit", numeric: true,
+    title: `by how much the mean ${lossName} of the queries is expected to rise without the group; marked where it falls by more than two standard errors over queries`,
+    cell: (k) => [hurts(k) ? [el("span", { class: "tag bad" }, "hurts"), " "] : null, truthText(groups.onTruth[k])].flat(), value: (k) => groups.onTruth[k] });
   return columns;
 }
 
@@ -578,16 +592,17 @@ function groupViews() {
   const views = [{ key: "all", label: "All", sort: { key: "group", down: false } }];
   const harmful = every.filter(hurts);
   if (groups.onTruth) views.push({ key: "hurt", label: "Groups that hurt", count: harmful.length, keep: hurts, sort: { key: "truth", down: false },
-    title: "negative mean effect on the given labels or values of the queries" });
+    title: `the mean ${lossName} of the queries is expected to fall without them, by more than two standard errors over queries` });
   return views;
 }
 
 function truthSentence(k) {
   if (!groups.onTruth) return "Whether the group helps or hurts is not known: the queries came without labels.";
   const value = groups.onTruth[k];
-  const what = isLabel ? `given labels (mean ${data.quantity})` : "given values (mean negative half squared error)";
-  if (value < 0) return `By prediction this group hurts: a model retrained without it would do better on the ${what}, by ${number(Math.abs(value))}.`;
-  return `By prediction this group helps: a model retrained without it would do worse on the ${what}, by ${number(value)}.`;
+  const size = `${number(Math.abs(value), 2)} ± ${number(groups.onTruthError[k], 2)}`;
+  if (hurts(k)) return `This group hurts: retrained without it, the model is expected to predict the given ${isLabel ? "labels" : "values"} better. The mean ${lossName} would fall by ${size} (standard error over queries).`;
+  if (value > 2 * groups.onTruthError[k]) return `This group helps: retrained without it, the model is expected to predict the given ${isLabel ? "labels" : "values"} worse. The mean ${lossName} would rise by ${size} (standard error over queries).`;
+  return `Over all queries it neither helps nor hurts clearly: without it, the mean ${lossName} is expected to change by ${signed(value, 2)} ± ${number(groups.onTruthError[k], 2)} (standard error over queries).`;
 }
 
 function showGroup(k) {
@@ -603,7 +618,7 @@ function showGroup(k) {
     el("h2", {}, groups.name[k].startsWith("group ") ? `G${groups.name[k].slice(1)}` : `Group ${groups.name[k]}`),
     el("p", {}, `${groupNote(k)}. It ${WORDS[0]} ${percent(groups.supports[k])} of the predictions; its mean effect is ${withUnit(signed(groups.mean[k]))}, with a standard deviation of ${number(groups.spread[k])} over queries.`),
     el("p", {}, truthSentence(k)),
-    groups.counts && classesOf(k).length > 1 ? [el("h3", {}, "Rows of each class"), bars(classesOf(k).slice(0, 12).map((c) => ({ key: c, value: groups.counts[k][c], who: data.classes[c] })), { class: "bars counts" })] : null,
+    groups.counts && classesOf(k).length > 1 ? [el("h3", {}, "Rows of each class"), bars(classesOf(k).slice(0, 12).map((c) => ({ key: c, value: groups.counts[k][c], who: data.classes[c] })), { class: "bars counts" }, true)] : null,
     el("h3", {}, isLabel ? "Mean effect on queries predicted as" : "Mean effect on queries by their value"), axis(), bars(kinds, { id: "kind-bars", "data-group": String(k) }),
     typicalPart(k),
     el("div", { class: "two" }, list(`Queries that it ${WORDS[0]} most`, most), list(`Queries that it ${WORDS[1]} most`, least)));
@@ -615,7 +630,7 @@ function typicalPart(k) {
   const places = groups.typical[k];
   const content = features && features.rows ? comparison(places.map((place) => ({ name: rowName(place), place })), null, "Typical rows")
     : el("ul", { class: "rows" }, places.map((place) => el("li", {}, el("figure", {}, rowPicture(place, "medium"),
-      el("figcaption", {}, rowName(place), rows.label ? el("span", { class: "muted" }, ` · ${labelText(rows.label[place])}`) : null)))));
+      el("figcaption", {}, rowName(place), rows.label ? el("span", { class: "muted" }, `: ${labelText(rows.label[place])}`) : null)))));
   return [el("h3", {}, "Typical rows"), content];
 }
 
@@ -673,11 +688,13 @@ function labelsPart() {
   const tickAll = (on) => { visible().forEach((i) => (on ? ticked.add(i) : ticked.delete(i))); redraw(); };
   const tick = (i) => el("input", { type: "checkbox", "data-row": String(found.row[i]), checked: ticked.has(i), "aria-label": `tick ${nameOf(i)}`,
     onchange: (event) => { if (event.target.checked) ticked.add(i); else ticked.delete(i); note(); } });
-  const nameOf = (i) => (found.name ? found.name[i] : `${what} ${found.row[i]}`);
+  const nameOf = (i) => (found.name ? found.name[i] : `${found.source === "training" ? "row" : "query"} ${found.row[i]}`);
   const suggestion = isLabel ? "suggested" : "predicted";
+  const change = (i) => (differs(i) ? el("span", { class: "change" }, `${labelText(found.given[i])} → ${labelText(found.suggested[i])}`)
+    : el("span", { class: "change" }, labelText(found.given[i]), el("small", { class: "muted" }, " no better label")));
   const sheet = (shown) => el("ul", { class: "sheet" }, shown.map((i) => el("li", {}, el("label", {}, tick(i), nameOf(i),
     found.source === "training" ? rowPicture(found.place[i], "sheet-picture") : queryPicture(found.place[i], "sheet-picture"),
-    el("span", { class: "change" }, `${labelText(found.given[i])} → ${labelText(found.suggested[i])}`),
+    change(i),
     el("span", { class: "muted" }, `score ${signed(found.score[i])}`)))));
   const suspectTable = (shown) => {
     const source = features && (found.source === "training" ? features.rows : features.queries);
@@ -686,7 +703,7 @@ function labelsPart() {
       ["Row", "Given", isLabel ? "Suggested" : "Predicted", "Score", ...columns.map((c) => features.name[c])].map((text, c) =>
         el("th", { scope: "col", class: c > 2 && "number-cell" }, text)))),
       el("tbody", {}, shown.map((i) => el("tr", {}, el("th", { scope: "row" }, el("label", {}, tick(i), nameOf(i))),
-        el("td", {}, labelText(found.given[i])), el("td", {}, el("strong", {}, labelText(found.suggested[i]))),
+        el("td", {}, labelText(found.given[i])), el("td", {}, differs(i) ? el("strong", {}, labelText(found.suggested[i])) : el("span", { class: "muted" }, labelText(found.suggested[i]))),
         el("td", { class: "number-cell" }, signed(found.score[i])),
         columns.map((c) => el("td", { class: "number-cell" }, number(source[c][found.place[i]]))))))));
   };
@@ -729,7 +746,7 @@ function tiles() {
   }
   if (queries.toFlip) {
     const single = queries.toFlip.filter((n) => n !== null && n <= 1).length;
-    list.push(tile(number(single), `${single === 1 ? "prediction that a single group decides" : "predictions that a single group decides"}`, goTo("predictions", queryTableOf, "brittle")));
+    list.push(tile(number(single), single === 1 ? "prediction that one group decides" : "predictions that one group decides", goTo("predictions", queryTableOf, "brittle")));
   }
   const harmful = groups.name.filter((_, k) => hurts(k)).length;
   if (groups.onTruth) list.push(tile(number(harmful), `of ${groups.name.length} groups hurt`, goTo("groups", groupTableOf, "hurt")));
