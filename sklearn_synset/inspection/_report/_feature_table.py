@@ -124,4 +124,7 @@ def centre_and_spread(column: np.ndarray) -> tuple[float, float]:
 
 
 def _texts(column: np.ndarray, length: int) -> list:
-    return [None if value is None else shortened(value, length) for value in column]
+    # Only what is missing, such as NaN, differs from itself.
+    return [
+        None if value is None or value != value else shortened(value, length) for value in column
+    ]

@@ -59,6 +59,8 @@ function percent(share) {
   return `${(100 * share).toFixed(1)}%`;
 }
 
+const percentInWords = (share) => percent(share).replace("> ", "more than ").replace("< ", "less than ");
+
 // Numbers of one kind, to three digits of the largest.
 function formatter(values) {
   const largest = Math.max(...values.map((value) => Math.abs(value || 0)));
@@ -451,8 +453,8 @@ function querySentences(q) {
   const texts = [];
   if (queries.likeliest) {
     const others = queries.likeliest[q].map((c, i) => [c, queries.likeliestProbability[q][i]])
-      .filter(([c]) => c !== queries.predicted[q]).map(([c, share]) => `${data.classes[c]} (${percent(share)})`);
-    texts.push(`The model gives ${data.classes[queries.predicted[q]]} a probability of ${percent(queries.probability[q])}; next: ${others.join(", ")}.`);
+      .filter(([c]) => c !== queries.predicted[q]).map(([c, share]) => `${data.classes[c]} (${percentInWords(share)})`);
+    texts.push(`The model gives ${data.classes[queries.predicted[q]]} a probability of ${percentInWords(queries.probability[q])}; next: ${others.join(", ")}.`);
     const n = queries.toFlip[q];
     const ahead = n === null ? "The predicted effects of all groups that support it do not add up to a change of the label."
       : Math.ceil(n) <= 1 ? "A single group decides it: retrained without that group, the model is expected to predict another label."
