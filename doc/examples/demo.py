@@ -3,7 +3,8 @@
 `make demo` runs this on scikit-learn's digits and on its breast cancer table. For each it trains a
 network, distils a synset, attributes the predictions on held-out rows to groups of training rows,
 trains the network again without some of the groups, and prints how well prediction and truth agree.
-Pictures and `attributions.csv` are written to `out/` in the current directory.
+Pictures, `attributions.csv` and a report on the digits, `report.html`, are written to `out/` in the
+current directory.
 
 With `SYNSET_EXAMPLES_QUICK=1` everything is cut short: it shows that the demo runs, not that the
 results are good.
@@ -25,6 +26,7 @@ from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
 from sklearn_synset import SynsetAttributor
+from sklearn_synset.inspection import AttributionReport
 
 QUICK = os.environ.get("SYNSET_EXAMPLES_QUICK") == "1"
 SEEDS = range(2) if QUICK else range(3)
@@ -139,6 +141,20 @@ def check(findings):
     findings.seconds["network"] = elapsed / (n_networks + len(SEEDS))
 
 
+def write_report(findings, path):
+    """Write a report that a colleague without Python can read in a browser."""
+    AttributionReport(
+        *(findings.attributor, findings.X_query, findings.y_query),
+        X_train=findings.X,
+        y_train=findings.y,
+        query_names=findings.query_index,
+        image_shape=(8, 8),
+        title="Handwritten digits: the training data behind each prediction",
+        description="A network with one hidden layer reads images of 8 × 8 pixels. Queries were "
+        "held out of its training and are named by their position in scikit-learn's table.",
+    ).write_html(path)
+
+
 def main():
     """Run the demo on both data sets."""
     # On matrices this small a second thread costs more than it brings.
@@ -163,6 +179,7 @@ def main():
     draw_digit(every[0], N_SHOWN, OUT / "one_digit.png")
     draw_synset(every[0], OUT / "synset_rows.png")
     draw_loss_curves(every, OUT / "matching_loss.png")
+    write_report(every[0], OUT / "report.html")
     files = ", ".join(sorted(path.name for path in OUT.iterdir()))
     print(f"\nWrote {files} to {OUT}/ after {time.perf_counter() - start:.0f} s.")
 

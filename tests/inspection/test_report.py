@@ -283,13 +283,13 @@ def test_five_thousand_queries_and_many_features_are_thinned_out():
 
 # Escaping
 
-HOSTILE = "</script><script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>"
+HOSTILE = "</script><script>hacked=1</script>"
 
 
 def hostile_report():
     """Return a report in which every text that a user gives is an attack."""
     rng = np.random.RandomState(0)
-    labels = np.array([HOSTILE, "<b>bold</b> & \"quoted\" 'label'"])
+    labels = np.array([HOSTILE, "<img src=x onerror=hacked=1> & \"b\" 'c'"])
     X = pd.DataFrame(
         rng.normal(size=(24, 3)),
         columns=[f"{i}{HOSTILE}" for i in range(3)],

@@ -12,7 +12,7 @@ _COLOUR_TYPE = {1: 0, 3: 2, 4: 6}  # by channels: grey, RGB, RGBA
 
 
 def encode_png(pixels: np.ndarray) -> bytes:
-    """Return a picture as the bytes of a PNG file.
+    r"""Return a picture as the bytes of a PNG file.
 
     Parameters
     ----------
@@ -37,8 +37,8 @@ def encode_png(pixels: np.ndarray) -> bytes:
     --------
     >>> import numpy as np
     >>> from sklearn_synset.inspection._report._png import encode_png
-    >>> len(encode_png(np.zeros((8, 8), dtype=np.uint8)))
-    68
+    >>> encode_png(np.zeros((8, 8), dtype=np.uint8))[:8]
+    b'\x89PNG\r\n\x1a\n'
     """
     pixels = np.asarray(pixels)
     planes = pixels[..., None] if pixels.ndim == 2 else pixels
