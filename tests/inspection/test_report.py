@@ -399,6 +399,23 @@ def test_what_does_not_fit_is_refused(digits, options, message):
         AttributionReport(digits.attributor, digits.X_query, **options)
 
 
+def test_names_that_are_given_replace_labels_and_numbers(digits):
+    names = [f"digit {i}" for i in range(10)]
+    queries = [f"scan {i}" for i in range(10)]
+    report = AttributionReport(
+        digits.attributor, digits.X_query.tolist(), class_names=names, query_names=queries
+    )
+    found = contents(report)
+    assert found["classes"] == names and found["queries"]["name"] == queries
+    assert found["features"]["name"][:2] == ["x0", "x1"]
+
+
+def test_rows_that_cannot_be_shown_are_refused(digits):
+    dataset = torch.utils.data.TensorDataset(torch.zeros(3, 64))
+    with pytest.raises(TypeError, match="X must be an array or a DataFrame.*TensorDataset"):
+        AttributionReport(digits.attributor, dataset)
+
+
 def test_no_query_and_no_attributor_are_refused(digits, diabetes):
     with pytest.raises(ValueError, match="X holds no queries"):
         AttributionReport(digits.attributor, digits.X_query[:0])

@@ -103,7 +103,8 @@ class AttributionReport:
         If jinja2 is missing.
 
     TypeError
-        If `attributor` is neither a `SynsetAttributor` nor a pipeline that ends in one.
+        If `attributor` is neither a `SynsetAttributor` nor a pipeline that ends in one, or `X` or
+        `X_train` is no array or DataFrame, such as a torch Dataset.
 
     ValueError
         If arrays do not fit each other or the training data, labels were not seen in `fit`, or

@@ -38,6 +38,7 @@ from sklearn_synset.inspection._shown_rows import take
 _PICTURE_BUDGET = 2_400_000  # characters
 _N_EXTREMES = 5  # queries that a group supports, and opposes, most
 _SCALED_BY = 500  # rows
+_SPREAD_BY = 20_000  # rows
 _CLEAR = 2.0  # standard errors from which on a mean is not taken for chance
 
 
@@ -287,6 +288,7 @@ def _shown_values(
 
 
 def _as_thumbnails(shape: tuple[int, ...], queries, training, n_first: int):
+    """Return queries and training rows as pictures on one scale."""
     n_queries, has_training = len(queries), training is not None
     if training is None:
         training = queries[:0]
@@ -304,17 +306,17 @@ def _as_thumbnails(shape: tuple[int, ...], queries, training, n_first: int):
 
 
 def _as_table(sources: Sources, queries, training, typical):
+    """Return features of queries and training rows, and how each is spread among all rows."""
     names = sources.feature_names or []
     n_rows = len(queries) + len(training)
     # The typical rows come first.
     n_typical = 0 if typical is None else sum(map(len, typical))
     pool = training[:n_typical] if n_typical > 1 else queries
     features = kept_features(pool, n_rows)
-    X = (
-        queries
-        if sources.X_train is None
-        else flat(take(sources.X_train, np.arange(len(sources.inputs_train))))
-    )
+    X = queries
+    if sources.X_train is not None:
+        n = len(sources.attributor.group_labels_)
+        X = flat(take(sources.X_train, np.linspace(0, n - 1, min(n, _SPREAD_BY)).astype(int)))
     numeric = [is_number(X[:, k]) and is_number(queries[:, k]) for k in features]
     spread = [
         centre_and_spread(X[:, k]) if is_numeric else (np.nan, np.nan)

@@ -95,9 +95,9 @@ def _of_labels(sources: Sources) -> Effects:
         wrong = np.flatnonzero(sources.class_codes(y) != predicted)
         on_truth = attributor.attribute(inputs, y, objective="loss")
         if len(wrong):
-            asked = take_inputs(inputs, wrong), y[wrong]
-            on_given, errors_on_given = _attribute(attributor, *asked)
-            values_on_given = objective_values(attributor, *asked)
+            misread = take_inputs(inputs, wrong), y[wrong]
+            on_given, errors_on_given = _attribute(attributor, *misread)
+            values_on_given = objective_values(attributor, *misread)
     probabilities, to_flip = _certainty(sources, predicted)
     return Effects(
         predicted,
@@ -117,7 +117,7 @@ def _of_labels(sources: Sources) -> Effects:
 
 def _of_values(sources: Sources) -> Effects:
     attributor, inputs, y = sources.attributor, sources.inputs, sources.y
-    # A prediction does not depend on y; any other objective is judged on what is known.
+    # A prediction does not depend on y; any other objective takes the given values.
     given = None if attributor.objective in ("auto", "prediction") else y
     start = perf_counter()
     effects, errors = _attribute(attributor, inputs, given)

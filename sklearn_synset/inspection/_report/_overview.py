@@ -56,7 +56,7 @@ def module_text(sources: Sources) -> str:
 
 
 def data_facts(sources: Sources) -> list[tuple[str, str]]:
-    """Return what it was trained on, and what is asked.
+    """Return what it was trained on, and what is explained.
 
     Parameters
     ----------

@@ -117,12 +117,15 @@ def read_sources(
     Raises
     ------
     TypeError
-        If `estimator` is neither an attributor nor a pipeline that ends in one.
+        If `estimator` is neither an attributor nor a pipeline that ends in one, or rows are not in
+        an array or a DataFrame.
 
     ValueError
         If arrays do not fit each other, there is no query, or labels were not seen in `fit`.
     """
     attributor, to_inputs = unwrapped(estimator)
+    for rows, name in ((X, "X"), (X_train, "X_train")):
+        _check_is_array_like(rows, name)
     n_queries = _length(X)
     if n_queries == 0:
         raise ValueError("X holds no queries; a report needs at least one.")
@@ -186,6 +189,15 @@ def take_inputs(inputs, rows: np.ndarray):
 def _length(X) -> int:
     shape = getattr(X, "shape", None)
     return len(X) if shape is None else int(shape[0])
+
+
+def _check_is_array_like(rows, name: str) -> None:
+    if rows is None or hasattr(rows, "shape") or isinstance(rows, (list, tuple)):
+        return
+    raise TypeError(
+        f"{name} must be an array or a DataFrame, as the report shows its rows; got "
+        f"{type(rows).__name__}."
+    )
 
 
 def _check_length(values, n: int, name: str, what: str) -> None:

@@ -130,8 +130,7 @@ function rowName(place) {
 
 function picture(text, description, size) {
   if (!text) return null;
-  return el("img", { class: `picture ${size}`, src: `data:image/png;base64,${text}`, alt: description,
-                     title: description, loading: "lazy" });
+  return el("img", { class: `picture ${size}`, src: `data:image/png;base64,${text}`, alt: description, title: description });
 }
 
 const queryPicture = (q, size) => pictures && picture(pictures.queries[q], `query ${queryName(q)}`, size);
@@ -181,6 +180,7 @@ class DataTable {
     this.chips.forEach((chip) => chip.setAttribute("aria-pressed", String(chip.dataset.view === this.view.key)));
     if (this.view.sort) this.sorting = { ...this.view.sort };
     this.restart();
+    if (this.order.length && !this.order.includes(this.chosen)) this.choose(this.order[0], false);
   }
 
   sort(column) {
@@ -365,7 +365,7 @@ function featureTable(q) {
     el("div", { class: "scroll" }, el("table", { class: "features" }, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Feature"),
       el("th", { scope: "col", class: "number-cell" }, "Value"),
       el("th", { scope: "col", title: "middle: the mean; ends: three standard deviations away" }, `Among ${against}`))), body)),
-    more ? el("p", {}, more) : null,
+    more ? el("p", { class: "more" }, more) : null,
   ];
 }
 
@@ -414,7 +414,7 @@ function queryColumns() {
                    { key: "predicted", label: "Predicted", numeric: !isLabel, cell: (q) => labelText(queries.predicted[q]),
                      value: (q) => (isLabel ? labelText(queries.predicted[q]) : queries.predicted[q]) }];
   if (queries.given) columns.push({ key: "given", label: "Given", numeric: !isLabel, cell: (q) => [labelText(queries.given[q]),
-    isWrong(q) ? [" ", el("span", { class: "tag bad" }, "wrong")] : null].flat(),
+    isWrong(q) && el("span", { class: "cross", role: "img", "aria-label": "wrong", title: "wrong" }, "\u00a0✗")],
     value: (q) => (isLabel ? labelText(queries.given[q]) : queries.given[q]) });
   if (queries.error) columns.push({ key: "error", label: "Error", numeric: true, downFirst: true, title: "predicted minus given value; sorted by size",
     cell: (q) => signed(queries.error[q]), value: (q) => queries.error[q] === null ? null : Math.abs(queries.error[q]) });
@@ -514,7 +514,7 @@ function effectsPart(q, which) {
     el("h3", {}, `Groups of training rows: predicted effect on the ${data.quantity}${label}${data.unit ? ` (${data.unit})` : ""}`),
     el("p", { class: "muted" }, `${total}. Each bar is how much lower it would be, by prediction, had the model been retrained without the group.`,
       errors ? " Lines over the bars: plus and minus one standard error over networks." : ""),
-    chart, more ? el("p", {}, more) : null,
+    chart, more ? el("p", { class: "more" }, more) : null,
     features && features.rows ? compareQuery(q, shownFor(strongest, effects), which) : influentialPictures(q, which),
   ];
 }
@@ -718,7 +718,7 @@ function labelsPart() {
     ? `The score is the mean ${found.quantity}${found.unit ? ` (${found.unit})` : ""} of the given label over the trained network and networks retrained without the rows that are like it. Low: the given label is supported by little but the row itself. The suggested label is the one that scores highest.`
     : `The score is the mean ${found.quantity}${found.unit ? ` (${found.unit})` : ""} over the trained network and networks retrained without the rows that are like it. Low: the given value is far from what other rows suggest.`;
   fill(root, el("h2", {}, `The ${plural(found.row.length, "most suspicious " + what, "most suspicious " + (what === "query" ? "queries" : what + "s"))} of ${number(found.nRows)}`),
-    el("p", { class: "intro muted" }, `${meaning} Tick the rows to check and save their numbers; rows are numbered from 0, in the order of the data.`),
+    el("p", { class: "intro muted" }, `${meaning} Tick the rows to check and save a list of them as CSV. ${found.name ? "It names them and gives" : "It gives"} their position in the data, counted from 0.`),
     el("div", { class: "toolbar" }, isLabel ? choice : null, isLabel ? el("label", {}, only, `only where given and ${suggestion} differ`) : null,
       button("Tick all shown", () => tickAll(true)), button("Untick all shown", () => tickAll(false)), save, status), holder);
   redraw();
@@ -754,7 +754,7 @@ function tiles() {
   if (groups.onTruth) list.push(tile(number(harmful), `of ${groups.name.length} groups hurt`, goTo("groups", groupTableOf, "hurt")));
   else list.push(tile(number(groups.name.length), "groups of training rows", goTo("groups")));
   if (data.labels) list.push(tile(number(data.labels.row.filter((_, i) => !isLabel || data.labels.given[i] !== data.labels.suggested[i]).length),
-    isLabel ? "suspicious labels to check" : "suspicious values to check", goTo("labels")));
+    isLabel ? "suspicious labels to check" : "most suspicious values to check", goTo("labels")));
   fill($("tiles"), list);
 }
 
