@@ -118,7 +118,7 @@ class AttributionReport:
     -----
     The file holds copies of the queries and of the shown training rows: do not pass it on to people
     who must not see those. Effects are stored in 16 bits, relative to the largest of each query.
-    Pictures become coarser, and features fewer, where they would need more than about 2.5 MB.
+    Pictures become coarser where the file would be larger than about 5 MB, and features fewer.
 
     Names, labels and texts are data. They are written as texts, never as HTML, and the page's
     content security policy forbids all scripts but its own, and all connections.

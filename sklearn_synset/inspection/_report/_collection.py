@@ -16,7 +16,7 @@ from sklearn_synset.inspection._report._feature_table import (
     is_number,
     kept_features,
 )
-from sklearn_synset.inspection._report._packing import quantised, rounded
+from sklearn_synset.inspection._report._packing import json_for_script, quantised, rounded
 from sklearn_synset.inspection._report._shown_training_rows import (
     Influence,
     Suspects,
@@ -35,7 +35,8 @@ from sklearn_synset.inspection._report._summaries import (
 from sklearn_synset.inspection._report._thumbnails import common_scale, eight_bit, thumbnails
 from sklearn_synset.inspection._shown_rows import take
 
-_PICTURE_BUDGET = 2_400_000  # characters
+_FILE_SIZE = 4_800_000  # characters, less what is around the data
+_LEAST_ROOM = 2_000_000  # for pictures
 _N_EXTREMES = 5  # queries that a group supports, and opposes, most
 _SCALED_BY = 500  # rows
 _SPREAD_BY = 20_000  # rows
@@ -74,9 +75,8 @@ def collect(
     influence, note = find_influence(sources, n_influential)
     suspects = find_suspects(sources, n_suspicious)
     rows, n_first = rows_to_keep(typical, suspects, influence)
-    shown, notes = _shown_values(sources, rows, n_first, typical)
     quantity, unit = quantity_and_unit(sources.attributor, unit=sources.unit)
-    contents = {
+    contents: dict[str, Any] = {
         "task": "classification" if sources.is_classification else "regression",
         "quantity": quantity,
         "unit": unit,
@@ -91,9 +91,11 @@ def collect(
         "rows": _training_rows(sources, rows),
         "influence": _influence(influence, rows),
         "labels": _labels(sources, suspects, rows),
-        **shown,
-        "notes": [each for each in (note, *notes) if each],
     }
+    room = max(_FILE_SIZE - len(json_for_script(contents)), _LEAST_ROOM)
+    shown, notes = _shown_values(sources, rows, n_first, typical, room)
+    contents |= shown
+    contents["notes"] = [each for each in (note, *notes) if each]
     return contents, effects
 
 
@@ -275,19 +277,23 @@ def _value_list(values: np.ndarray) -> list:
 
 
 def _shown_values(
-    sources: Sources, rows: np.ndarray, n_first: int, typical: list[np.ndarray] | None
+    sources: Sources,
+    rows: np.ndarray,
+    n_first: int,
+    typical: list[np.ndarray] | None,
+    room: int,
 ) -> tuple[dict, list[str | None]]:
     """Return queries and training rows as pictures or as features, and what was left out."""
     queries = take(sources.X, np.arange(len(sources.inputs)))
     training = None if sources.X_train is None else take(sources.X_train, rows)
     if sources.image_shape is not None:
-        return _as_thumbnails(sources.image_shape, queries, training, n_first)
+        return _as_thumbnails(sources.image_shape, queries, training, n_first, room)
     queries = flat(queries)
     training = np.empty((0, queries.shape[1])) if training is None else flat(training)
     return _as_table(sources, queries, training, typical)
 
 
-def _as_thumbnails(shape: tuple[int, ...], queries, training, n_first: int):
+def _as_thumbnails(shape: tuple[int, ...], queries, training, n_first: int, room: int):
     """Return queries and training rows as pictures on one scale."""
     n_queries, has_training = len(queries), training is not None
     if training is None:
@@ -296,7 +302,7 @@ def _as_thumbnails(shape: tuple[int, ...], queries, training, n_first: int):
     scale = common_scale(np.concatenate(sample), shape)
     pixels = [eight_bit(each, shape, scale) for each in (queries, training)]
     ordered = np.concatenate([pixels[1][:n_first], pixels[0], pixels[1][n_first:]])
-    texts, note = thumbnails(ordered, _PICTURE_BUDGET)
+    texts, note = thumbnails(ordered, room)
     middle = n_first + n_queries
     pictures = {
         "queries": texts[n_first:middle],

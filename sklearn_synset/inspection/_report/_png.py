@@ -54,13 +54,13 @@ def encode_png(pixels: np.ndarray) -> bytes:
 
 
 def _filtered(planes: np.ndarray) -> list[bytes]:
-    """Return the lines as they are, and as differences from the pixel to the left."""
+    """Return the lines as they are, and as differences from the pixel to the left or above."""
     height = len(planes)
-    left = np.zeros_like(planes)
-    left[:, 1:] = planes[:, :-1]
+    left, above = np.zeros_like(planes), np.zeros_like(planes)
+    left[:, 1:], above[1:] = planes[:, :-1], planes[:-1]
     return [
         np.column_stack([np.full(height, kind, np.uint8), lines.reshape(height, -1)]).tobytes()
-        for kind, lines in ((0, planes), (1, planes - left))
+        for kind, lines in ((0, planes), (1, planes - left), (2, planes - above))
     ]
 
 

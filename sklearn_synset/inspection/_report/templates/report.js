@@ -112,8 +112,7 @@ function groupNote(k) {
   if (groups.counts) {
     const main = classesOf(k);
     if (!main.length) return size;
-    return main.length === 1 ? `${size} of ${data.classes[main[0]]}`
-      : `${size}, ${groups.counts[k][main[0]]} of ${data.classes[main[0]]}`;
+    return main.length === 1 ? `${size} of ${data.classes[main[0]]}` : `${size}: ${classText(k)}`;
   }
   return groups.values ? `${size}, mean ${number(groups.values[k][0])}` : size;
 }
