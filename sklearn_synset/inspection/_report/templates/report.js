@@ -717,7 +717,7 @@ function labelsPart() {
     ? `The score is the mean ${found.quantity}${found.unit ? ` (${found.unit})` : ""} of the given label over the trained network and networks retrained without the rows that are like it. Low: the given label is supported by little but the row itself. The suggested label is the one that scores highest.`
     : `The score is the mean ${found.quantity}${found.unit ? ` (${found.unit})` : ""} over the trained network and networks retrained without the rows that are like it. Low: the given value is far from what other rows suggest.`;
   fill(root, el("h2", {}, `The ${plural(found.row.length, "most suspicious " + what, "most suspicious " + (what === "query" ? "queries" : what + "s"))} of ${number(found.nRows)}`),
-    el("p", { class: "intro muted" }, `${meaning} Tick the rows to check and save a list of them as CSV. ${found.name ? "It names them and gives" : "It gives"} their position in the data, counted from 0.`),
+    el("p", { class: "intro muted" }, `${meaning} Tick the rows to check and save a list of them as CSV. The file has ${found.name ? "their names and " : ""}their position in the data, counted from 0.`),
     el("div", { class: "toolbar" }, isLabel ? choice : null, isLabel ? el("label", {}, only, `only where given and ${suggestion} differ`) : null,
       button("Tick all shown", () => tickAll(true)), button("Untick all shown", () => tickAll(false)), save, status), holder);
   redraw();
