@@ -13,7 +13,11 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skorch import NeuralNet
 
 from sklearn_synset._attribution.choose_plan import choose_plan
-from sklearn_synset._attribution.leave_out_networks import encoded_labels, leave_groups_out
+from sklearn_synset._attribution.leave_out_networks import (
+    encoded_labels,
+    leave_groups_out,
+    removals,
+)
 from sklearn_synset._attribution.row_attributions import attribution_to_rows, most_influential
 from sklearn_synset._attribution.rows_left_out import representatives_of
 from sklearn_synset._attribution.standard_error import standard_error
@@ -55,7 +59,13 @@ from sklearn_synset._probes.probed_fidelity import (
     probed_effects,
     warn_if_unfaithful,
 )
-from sklearn_synset._probes.probes import draw_probes, replayed_probes
+from sklearn_synset._probes.probes import (
+    Probes,
+    draw_probes,
+    no_probes,
+    probe_block,
+    replayed_probes,
+)
 from sklearn_synset._probes.rewound_probes import rewound_probes
 from sklearn_synset._replay.leave_out import replay_plans
 from sklearn_synset._retraining.leave_out import LeaveOut
@@ -430,10 +440,8 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
             )
             plan = self._choose_plan(models, rows, len(groups))
             seeds = draw_plan_seeds(random_state)
-            # Before anything that depends on the settings of the synset.
-            probes = self._probe(models, rows, plan, seeds)
             distilled = self._distil(models, rows, plan, seeds)
-            left_out = self._leave_groups_out(models, rows, plan, seeds, distilled.synset)
+            left_out, probes = self._leave_groups_out(models, rows, plan, seeds, distilled.synset)
             queries = check_random_state(seeds.queries).permutation(len(X))[:_N_QUERIES]
             predicted, measured = probed_effects(
                 left_out, probes, X[queries], target[queries], self._objective(models[0])
@@ -834,20 +842,6 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
             n_removals=self.n_removals if self.removal == "subsets" else n_groups,
         )
 
-    def _probe(self, models, rows, plan, seeds):
-        """Leave some groups out of the real rows; no setting of the synset changes how."""
-        generator = torch.Generator().manual_seed(seeds.probes)
-        kept = draw_probes(len(rows.rows_by_group), plan.n_probes, generator)
-        if plan.solver == "replay":
-            plans = replay_plans(models, rows, 1, seeds.probes, self.n_jobs, self.verbose)
-            others = [replace(each, seeds=(seeds.probes,)) for each in plans]
-            return replayed_probes(models, others, kept)
-        leave_out = SynsetAttributor(
-            batch_size=self.batch_size, n_jobs=self.n_jobs, verbose=self.verbose
-        )._leave_out(seeds.probes)
-        is_auto = self.n_probes == "auto"
-        return rewound_probes(models, rows, leave_out, kept, generator, may_halve=is_auto)
-
     def _distil(self, models, rows, plan, seeds):
         """Return the synset and its loss curve."""
         if plan.is_whole:
@@ -861,26 +855,43 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         return distil_synset(models, rows, start, leave_out, settings, generator)
 
     def _leave_groups_out(self, models, rows, plan, seeds, synset):
-        """Return the networks without each group, or without random halves of the groups."""
-        replays = None
-        if plan.solver == "replay":
-            replays = replay_plans(
-                models, rows, plan.n_starts, seeds.starts, self.n_jobs, self.verbose
+        """Return the networks without groups, and probes that no setting of the synset changes."""
+        n_halves = self.n_removals if self.removal == "subsets" else None
+        kept = removals(synset, n_halves, seeds.removals)
+        generator = torch.Generator().manual_seed(seeds.probes)
+        probed = draw_probes(synset.n_groups, plan.n_probes, generator)
+        leave_out, is_datamodel = self._leave_out(seeds.starts), n_halves is not None
+        if plan.solver == "rewind":
+            default = SynsetAttributor(
+                batch_size=self.batch_size, n_jobs=self.n_jobs, verbose=self.verbose
+            )._leave_out(seeds.probes)
+            is_auto = self.n_probes == "auto"
+            probes = rewound_probes(models, rows, default, probed, generator, may_halve=is_auto)
+            networks, _ = leave_groups_out(
+                models, synset, leave_out, None, kept, rows, is_datamodel=is_datamodel
             )
-            if not plan.is_whole:
-                replays = [
-                    each.of_synset(model, synset)
-                    for each, model in zip(replays, models, strict=True)
-                ]
-        return leave_groups_out(
+            return networks, probes
+        replays = replay_plans(models, rows, plan.n_starts, seeds.starts, self.n_jobs, self.verbose)
+        others = probe_block(probed.to(kept), seeds.probes)
+        if not plan.is_whole:
+            probes = replayed_probes(models, replays, probed, others)
+            replays = [
+                each.of_synset(model, synset) for each, model in zip(replays, models, strict=True)
+            ]
+            others = []
+        networks, found = leave_groups_out(
             models,
             synset,
-            self._leave_out(seeds.starts),
+            leave_out,
             replays,
-            self.n_removals if self.removal == "subsets" else None,
-            torch.Generator().manual_seed(seeds.removals),
+            kept,
             rows,
+            is_datamodel=is_datamodel,
+            others=others,
         )
+        if plan.is_whole:
+            probes = Probes(probed, found) if others else no_probes(probed, models)
+        return networks, probes
 
     def _training_rows(self, model, X, target, codes):
         """Return the training rows as tensors, on the network's device."""

@@ -18,6 +18,7 @@ from sklearn_synset._data.row_source import RowSource, in_batches
 from sklearn_synset._data.training_data import TrainingRows
 from sklearn_synset._network.functional_model import FunctionalModel
 from sklearn_synset._objective.evaluation import evaluate_objective
+from sklearn_synset._objective.network_set import NetworkSet
 from sklearn_synset._objective.objective import Objective
 from sklearn_synset._replay.leave_out import ReplayPlan
 from sklearn_synset._retraining.leave_out import LeaveOut, leave_one_out, loses_a_class
@@ -245,10 +246,12 @@ def leave_groups_out(
     synset: Synset,
     leave_out: LeaveOut,
     replays: list[ReplayPlan] | None,
-    n_halves: int | None,
-    generator: torch.Generator,
+    kept: torch.Tensor,
     rows: TrainingRows,
-) -> LeaveOutNetworks:
+    *,
+    is_datamodel: bool,
+    others: list[tuple[int, torch.Tensor]] | None = None,
+) -> tuple[LeaveOutNetworks, list[NetworkSet]]:
     """Leave each group, or random halves of the groups, out of the synset.
 
     Parameters
@@ -265,36 +268,61 @@ def leave_groups_out(
     replays : list of ReplayPlan or None
         How the trainings are repeated; None to rewind.
 
-    n_halves : int or None
-        Number of random halves; None leaves out each group alone.
-
-    generator : torch.Generator
-        Draws the halves; on the CPU.
+    kept : Tensor of shape (R, K)
+        Groups that are kept.
 
     rows : TrainingRows
         The training rows.
+
+    is_datamodel : bool
+        Whether groups' effects are regressed from the removals.
+
+    others : list of tuple, default=None
+        Networks to train beside, as of `ReplayPlan.blocks`.
 
     Returns
     -------
     networks : LeaveOutNetworks
         Ready for queries.
+
+    others : list of NetworkSet
+        For each explained network, the networks that were trained beside.
     """
-    if n_halves is None:
-        kept = leave_one_out(synset)
-    else:
-        kept = random_halves(n_halves, synset.n_groups, generator).to(synset.weight)
+    beside: list[NetworkSet] = []
     plans: list[ReplayPlan | Retraining]
     if replays is not None:
-        plans = [*replays]
-        displacements = [
-            plan.displacements(model, kept, "Leaving out")
-            for model, plan in zip(models, replays, strict=True)
-        ]
+        plans, displacements = [*replays], []
+        for model, plan in zip(models, replays, strict=True):
+            displacement, found = plan.displacements_and_others(
+                model, kept, others or [], "Leaving out"
+            )
+            displacements.append(displacement)
+            beside += found
     else:
-        is_alone = n_halves is None
         plans, displacements = plan_and_leave_out(
-            models, synset, leave_out, kept, rows, is_alone=is_alone
+            models, synset, leave_out, kept, rows, is_alone=not is_datamodel
         )
-    return LeaveOutNetworks(
-        models, synset, leave_out, plans, kept, displacements, n_halves is not None, rows
+    networks = LeaveOutNetworks(
+        models, synset, leave_out, plans, kept, displacements, is_datamodel, rows
     )
+    return networks, beside
+
+
+def removals(synset: Synset, n_halves: int | None, seed: int) -> torch.Tensor:
+    """Return the groups (R, K) that are kept, for each removal.
+
+    Parameters
+    ----------
+    synset : Synset
+        What groups are left out of.
+
+    n_halves : int or None
+        Number of random halves; None leaves out each group alone.
+
+    seed : int
+        Of the halves.
+    """
+    if n_halves is None:
+        return leave_one_out(synset)
+    generator = torch.Generator().manual_seed(seed)
+    return random_halves(n_halves, synset.n_groups, generator).to(synset.weight)

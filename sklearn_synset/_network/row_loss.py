@@ -60,7 +60,7 @@ class RowLoss:
         outputs : Tensor of shape (K, b, c)
             What the module returned for b rows, by K networks.
 
-        targets : Tensor of shape (b, C)
+        targets : Tensor of shape (b, C) or (K, b, C)
             Class probabilities in the order of the outputs, or values.
 
         Returns
@@ -68,14 +68,14 @@ class RowLoss:
         loss : Tensor of shape (K, b)
             Loss of each row.
 
-        share : Tensor of shape (b,)
+        share : Tensor of shape (b,) or (K, b)
             What the sum of the losses is divided by is the sum of these.
         """
         if self.kind == "elements":
             if self.positive_column is not None:
-                targets = targets[:, self.positive_column, None]
+                targets = targets[..., self.positive_column, None]
             loss = self.criterion(outputs, targets.expand_as(outputs))
-            return loss.flatten(2).mean(2), torch.ones_like(targets[:, 0])
+            return loss.flatten(2).mean(2), torch.ones_like(targets[..., 0])
         if self.kind == "logits":
             # Rows last: torch is slow along a last dimension that is short.
             log_probability = outputs.mT.log_softmax(-2).mT
@@ -87,7 +87,7 @@ class RowLoss:
         share = targets.sum(-1)
         smoothed = targets
         if self.label_smoothing:
-            even = share[:, None] / targets.shape[-1]
+            even = share[..., None] / targets.shape[-1]
             smoothed = torch.lerp(targets, even.expand_as(targets), self.label_smoothing)
         if self.class_weight is not None:
             weight = self.class_weight.to(targets)

@@ -111,8 +111,27 @@ def no_probes(kept: torch.Tensor, models: list[FunctionalModel]) -> Probes:
     return Probes(kept, [NetworkSet(model.theta[None]) for model in models])
 
 
+def probe_block(kept: torch.Tensor, seed: int) -> list[tuple[int, torch.Tensor]]:
+    """Return the networks of probes as a block of :meth:`ReplayPlan.blocks`; none without probes.
+
+    Parameters
+    ----------
+    kept : Tensor of shape (P, K)
+        Groups to keep.
+
+    seed : int
+        Of the trainings; another one than those of the answers.
+    """
+    if not len(kept):
+        return []
+    return [(seed, torch.cat([torch.ones_like(kept[:1]), kept]))]
+
+
 def replayed_probes(
-    models: list[FunctionalModel], plans: list[ReplayPlan], kept: torch.Tensor
+    models: list[FunctionalModel],
+    plans: list[ReplayPlan],
+    kept: torch.Tensor,
+    block: list[tuple[int, torch.Tensor]],
 ) -> Probes:
     """Repeat the trainings on the real rows of the groups that are kept, from another seed.
 
@@ -122,21 +141,23 @@ def replayed_probes(
         The networks that are explained.
 
     plans : list of M ReplayPlans
-        How each was trained on the real rows, from a single seed that no answer is from.
+        How each was trained on the real rows.
 
     kept : Tensor of shape (P, K)
         Groups to keep.
+
+    block : list of tuple
+        As of `probe_block`.
 
     Returns
     -------
     probes : Probes
         The networks, with one on all groups for each training.
     """
-    if not len(kept):
+    if not block:
         return no_probes(kept, models)
     networks = []
     for model, plan in zip(models, plans, strict=True):
-        own = torch.cat([torch.ones_like(kept[:1]), kept]).to(plan.rows.weight)
-        ((trained, _),) = plan.networks(model, own, plan.lifted_X[:2], "Probing")
+        ((trained, _),) = plan.blocks(model, block, plan.lifted_X[:2], "Probing")
         networks.append(trained)
     return Probes(kept, networks)

@@ -94,6 +94,7 @@ def run_chain(
     normalise,
     *,
     is_training: bool,
+    is_stacked: bool = False,
 ) -> torch.Tensor:
     """Return what a chain makes of rows.
 
@@ -105,7 +106,7 @@ def run_chain(
     parameters : dict of str to Tensor
         Weights of K networks, (K, ...).
 
-    X : Tensor of shape (b, d...)
+    X : Tensor of shape (b, d...), or (K, b, d...)
         Rows.
 
     normalise : callable
@@ -113,6 +114,9 @@ def run_chain(
 
     is_training : bool
         Whether dropout acts; its mask is the same for all networks.
+
+    is_stacked : bool, default=False
+        Whether each network has rows of its own.
 
     Returns
     -------
@@ -123,7 +127,7 @@ def run_chain(
     for name, layer in layers:
         if isinstance(layer, nn.Linear):
             weight, bias = parameters[f"{name}.weight"], parameters.get(f"{name}.bias")
-            if values.ndim > 3 or (values.ndim == 3 and values is X):
+            if values.ndim > 3 or (values.ndim == 3 and values is X and not is_stacked):
                 raise ValueError("A chain of layers takes flat rows.")
             values = _StackedLinear.apply(values, weight, bias)
         elif isinstance(layer, nn.Dropout):
@@ -131,7 +135,7 @@ def run_chain(
                 ones = torch.ones(values.shape[-2:], dtype=values.dtype, device=values.device)
                 values = values * functional.dropout(ones, layer.p)
         elif isinstance(layer, nn.Flatten):
-            values = values.flatten(1) if values is X else values
+            values = values.flatten(2 if is_stacked else 1) if values is X else values
         elif isinstance(layer, _ENTRYWISE):
             values = layer(values.clone() if getattr(layer, "inplace", False) else values)
         else:

@@ -12,7 +12,7 @@ from sklearn_synset._network.operation_count import cost_of_gradient, widest_out
 from sklearn_synset._network.recipe import Recipe
 from sklearn_synset._objective.network_set import NetworkSet, joined
 from sklearn_synset._replay.lift import centred, lifted, n_lifted_rows
-from sklearn_synset._replay.replay import replay
+from sklearn_synset._replay.replay import can_mix_seeds, replay
 from sklearn_synset._replay.rows import ReplayedRows, replayed_synset, replayed_training_rows
 from sklearn_synset._retraining.synset import Synset
 from sklearn_synset._runtime.parallel import in_parallel
@@ -20,6 +20,7 @@ from sklearn_synset._runtime.parallel import in_parallel
 _WEIGHT_BYTES, _COPIES_OF_WEIGHTS = 2**28, 8
 _MOST_OUTPUTS = 2**25
 _OPERATIONS_PER_JOB = 5e10  # some seconds
+_MOST_MIXED = 2e7  # multiplications of a step: more take longer to run than to start
 _SAME = 0.05  # of the spread of the outputs
 
 
@@ -83,11 +84,40 @@ class ReplayPlan:
         FloatingPointError
             If a repeated training diverges.
         """
-        everything = torch.ones_like(kept[:1])
-        networks = self.networks(model, torch.cat([everything, kept]), self.lifted_X, stage)
+        return self.displacements_and_others(model, kept, [], stage)[0]
+
+    def displacements_and_others(
+        self,
+        model: FunctionalModel,
+        kept: torch.Tensor,
+        others: list[tuple[int, torch.Tensor]],
+        stage: str | None = None,
+    ) -> tuple[torch.Tensor, list[NetworkSet]]:
+        """Return the displacements, and other networks that are trained beside.
+
+        Parameters
+        ----------
+        model, kept, stage
+            As of `displacements`.
+
+        others : list of tuple
+            Blocks of networks as of `blocks`.
+
+        Returns
+        -------
+        displacement : Tensor of shape (R, D)
+            As of `displacements`.
+
+        networks : list of NetworkSet
+            The other networks, block by block.
+        """
+        own = torch.cat([torch.ones_like(kept[:1]), kept])
+        blocks = [*((seed, own) for seed in self.seeds), *others]
+        found = self.blocks(model, blocks, self.lifted_X, stage)
         change: torch.Tensor | float = 0.0
         start = model.theta.new_zeros(len(kept), model.n_parameters)
-        for seed, (trained, outputs) in zip(self.seeds, networks, strict=True):
+        for seed in self.seeds:
+            trained, outputs = next(found)
             outputs = centred(model, outputs)
             change = change + (outputs[1:] - outputs[:1]) / len(self.seeds)
             if self._is_own(model, seed, outputs[0]):
@@ -95,7 +125,7 @@ class ReplayPlan:
                 start = moves.to(start) / len(self.seeds)
         displacement = lifted(model, self.lifted_X, change, start)  # type: ignore[arg-type]
         displacement[kept.bool().all(1)] = 0
-        return displacement
+        return displacement, [networks for networks, _ in found]
 
     def networks(
         self,
@@ -128,20 +158,58 @@ class ReplayPlan:
         outputs : Tensor of shape (R, m, C)
             Their outputs in evaluation mode, as of `model`.
         """
-        parts = kept.split(self.n_at_once(model))
-        jobs = [(self, model, part, seed, X) for seed in self.seeds for part in parts]
-        is_long = self.n_operations(model, len(kept)) > _OPERATIONS_PER_JOB
-        found = in_parallel(
-            _replayed, jobs, n_jobs=self.n_jobs, is_worth_it=is_long and len(jobs) > 1
+        return self.blocks(model, [(seed, kept) for seed in self.seeds], X, stage)
+
+    def blocks(
+        self,
+        model: FunctionalModel,
+        blocks: list[tuple[int, torch.Tensor]],
+        X: torch.Tensor,
+        stage: str | None = None,
+    ) -> Iterator[tuple[NetworkSet, torch.Tensor]]:
+        """Train networks on some groups, other ones from each seed.
+
+        Parameters
+        ----------
+        model, X, stage
+            As of `networks`.
+
+        blocks : list of tuple
+            Seed, and the groups (R, K) that each of its networks is trained on.
+
+        Yields
+        ------
+        networks, outputs
+            As of `networks`, for each block.
+        """
+        n_at_once, n_networks = self.n_at_once(model), sum(len(kept) for _, kept in blocks)
+        n_small = self.recipe.batch_size * model.n_parameters * n_networks
+        is_mixed = (
+            len(blocks) > 1
+            and n_networks <= n_at_once
+            and n_small <= _MOST_MIXED
+            and can_mix_seeds(self.recipe, self.rows.shaped(self.rows.X[:2]))
         )
-        total, hidden = len(self.seeds) * len(kept), stage is None or not self.verbose
-        with tqdm(total=total, desc=stage, unit="network", disable=hidden) as progress:
-            for _ in self.seeds:
-                own = []
-                for _ in parts:
-                    own.append(next(found))
-                    progress.update(len(own[-1][0]))
-                yield joined([each[0] for each in own]), torch.cat([each[1] for each in own])
+        if is_mixed:
+            jobs = [blocks]
+        else:
+            jobs = [[(seed, part)] for seed, own in blocks for part in own.split(n_at_once)]
+        is_long = self.n_operations(model, n_networks) > _OPERATIONS_PER_JOB
+        found = in_parallel(
+            _replayed,
+            [(self, model, job, X) for job in jobs],
+            n_jobs=self.n_jobs,
+            is_worth_it=is_long and len(jobs) > 1,
+        )
+        hidden = stage is None or not self.verbose
+        with tqdm(total=n_networks, desc=stage, unit="network", disable=hidden) as progress:
+            ready: list[tuple[NetworkSet, torch.Tensor]] = []
+            for _, kept in blocks:
+                while sum(len(networks) for networks, _ in ready) < len(kept):
+                    ready += next(found)
+                    progress.update(len(ready[-1][0]))
+                own, ready = (ready, []) if not is_mixed else (ready[:1], ready[1:])
+                yield joined([each for each, _ in own]), torch.cat([each for _, each in own])
 
     def n_at_once(self, model: FunctionalModel) -> int:
         """Return how many networks to train side by side within the memory that is meant."""
@@ -150,9 +218,8 @@ class ReplayPlan:
         return max(1, min(_WEIGHT_BYTES // weights, _MOST_OUTPUTS // outputs))
 
     def n_operations(self, model: FunctionalModel, n_networks: int) -> float:
-        """Return about what training so many networks from each seed costs."""
-        n_rows = n_networks * len(self.seeds) * self.recipe.n_rows_seen
-        return float(n_rows) * cost_of_gradient(model, self.rows.X)
+        """Return about how many operations it takes to train so many networks."""
+        return float(n_networks * self.recipe.n_rows_seen) * cost_of_gradient(model, self.rows.X)
 
     def _is_own(self, model: FunctionalModel, seed: int, outputs: torch.Tensor) -> bool:
         """Tell whether a repeated training with nothing left out gave the explained network."""
@@ -235,10 +302,13 @@ def replay_plans(
 
 
 def _replayed(
-    plan: ReplayPlan, model: FunctionalModel, kept: torch.Tensor, seed: int, X: torch.Tensor
-) -> tuple[NetworkSet, torch.Tensor]:
-    """Train networks from one seed; return them and their outputs (R, m, C)."""
-    networks = replay(plan.recipe, plan.rows, kept, seed)
+    plan: ReplayPlan,
+    model: FunctionalModel,
+    blocks: list[tuple[int, torch.Tensor]],
+    X: torch.Tensor,
+) -> list[tuple[NetworkSet, torch.Tensor]]:
+    """Train the networks of some blocks; return those of each, and their outputs (R, m, C)."""
+    networks = replay(plan.recipe, plan.rows, blocks)
     theta = torch.cat(
         [networks.parameters[name].detach().flatten(1) for name in model.names], dim=1
     )
@@ -251,4 +321,10 @@ def _replayed(
     outputs = linked(outputs.flatten(0, 1), model.link)
     if model.output_order is not None:
         outputs = outputs[:, list(model.output_order)]
-    return NetworkSet(theta, networks.statistics), outputs.unflatten(0, (len(kept), len(X)))
+    sizes = [len(kept) for _, kept in blocks]
+    statistics = {name: value.split(sizes) for name, value in networks.statistics.items()}
+    sets = [
+        NetworkSet(own, {name: value[block] for name, value in statistics.items()})
+        for block, own in enumerate(theta.split(sizes))
+    ]
+    return list(zip(sets, outputs.unflatten(0, (-1, len(X))).split(sizes), strict=True))

@@ -8,14 +8,16 @@ from sklearn_synset._network.functional_model import FunctionalModel
 _RIDGE = 0.05  # of the mean diagonal of J J^T
 _N_ROUNDS = 2
 _MOST_OUTPUTS, _MOST_ROWS, _FEWEST_ROWS = 1500, 400, 20
+_MOST_MULTIPLICATIONS = 1e10  # of J J^T
 _MOST_NUMBERS = 2**26
 _OUTPUTS_AT_ONCE = 2**22
 
 
 def n_lifted_rows(model: FunctionalModel) -> int:
     """Return on how many rows a network's outputs are to be matched."""
-    by_memory = _MOST_NUMBERS // (model.n_outputs * model.n_parameters)
-    most = min(_MOST_ROWS, _MOST_OUTPUTS // model.n_outputs, by_memory)
+    by_memory = _MOST_NUMBERS // model.n_parameters
+    by_time = int((_MOST_MULTIPLICATIONS / model.n_parameters) ** 0.5)
+    most = min(_MOST_ROWS, min(_MOST_OUTPUTS, by_memory, by_time) // model.n_outputs)
     return max(_FEWEST_ROWS, most)
 
 

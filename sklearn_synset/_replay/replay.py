@@ -14,8 +14,10 @@ from sklearn_synset._runtime.torch_interop import keep_global_state
 _FEWEST_TO_DROP = 4
 
 
-def replay(recipe: Recipe, rows: ReplayedRows, kept: torch.Tensor, seed: int) -> StackedNetwork:
-    """Train one network for each choice of groups, all from the same seed.
+def replay(
+    recipe: Recipe, rows: ReplayedRows, blocks: list[tuple[int, torch.Tensor]]
+) -> StackedNetwork:
+    """Train one network for each choice of groups.
 
     Parameters
     ----------
@@ -25,39 +27,34 @@ def replay(recipe: Recipe, rows: ReplayedRows, kept: torch.Tensor, seed: int) ->
     rows : ReplayedRows
         On what.
 
-    kept : Tensor of shape (R, K)
-        For each network, 1 for the groups that it is trained on.
-
-    seed : int
-        Of the initial weights, the order of the rows, and the dropout masks, which all networks
-        share.
+    blocks : list of tuple
+        Networks that share a seed, and so their initial weights, the order of the rows and the
+        dropout masks: the seed, and for each network 1 for the groups that it is trained on,
+        (R, K). Several only where `can_mix_seeds`.
 
     Returns
     -------
     networks : StackedNetwork
-        R trained networks.
+        The trained networks of all blocks.
 
     Notes
     -----
     A row that was left out keeps its place in the minibatches, with weight 0. On the training rows
     with nothing left out this is what `net.fit` does from the same seed, up to rounding.
     """
-    with keep_global_state(seed), torch.enable_grad():
-        net = recipe.initialised()
-        module = net.module_.to(dtype=rows.targets.dtype)
-        networks = StackedNetwork(module, len(kept), rows.shaped(rows.X[:2]))
-        if rows.is_training_data:
-            epochs = epochs_of_training(recipe)
-        else:
-            epochs = epochs_of_synset(recipe, len(rows.weight))
+    with keep_global_state(), torch.enable_grad():
+        started = [_Block(recipe, rows, seed, len(kept)) for seed, kept in blocks]
+        kept = torch.cat([each for _, each in blocks])
+        networks = StackedNetwork(
+            [(block.module, block.n_networks) for block in started], rows.shaped(rows.X[:2])
+        )
+        order = _Order(started)
         optimizer = StackedOptimizer(recipe, networks.parameters)
         weight = kept[:, rows.group] * rows.weight
         watch = None if recipe.stopping is None else _Watch(recipe.stopping, len(kept))
         alive = torch.arange(len(kept))
         for _ in range(recipe.n_epochs):
-            train_loss = _train_one_epoch(
-                recipe, rows, networks, optimizer, next(epochs), weight[alive]
-            )
+            train_loss = _train_one_epoch(recipe, rows, networks, optimizer, order, weight[alive])
             watched = _watched(recipe, rows, networks, kept[alive], train_loss)
             if watch is not None:
                 watch.look_at(watched, alive, networks)
@@ -71,10 +68,81 @@ def replay(recipe: Recipe, rows: ReplayedRows, kept: torch.Tensor, seed: int) ->
                 state = {name: value[goes_on] for name, value in networks.state().items()}
                 networks.load(state)
                 optimizer.take(goes_on, networks.parameters)
-                alive = alive[goes_on]
+                alive, order.block_of = alive[goes_on], order.block_of[goes_on]
         if watch is not None:
             networks.load(watch.kept_weights(alive, networks))
         return networks
+
+
+def can_mix_seeds(recipe: Recipe, X: torch.Tensor) -> bool:
+    """Tell whether networks from several seeds can be one stack.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        How networks are trained.
+
+    X : Tensor of shape (2, d...)
+        Rows as the module takes them.
+
+    Returns
+    -------
+    can : bool
+        For chains of layers without anything random in them, trained by one optimizer. In such
+        small networks, operations take longer to start than to run.
+    """
+    if recipe.needs_own_optimizers:
+        return False
+    with keep_global_state(0), torch.enable_grad():
+        network = StackedNetwork([(recipe.initialised().module_, 1)], X)
+    return network.chain is not None and not network.is_random
+
+
+class _Block:
+    """Where networks of one seed start, and the minibatches that they see."""
+
+    def __init__(self, recipe: Recipe, rows: ReplayedRows, seed: int, n_networks: int) -> None:
+        self.n_networks = n_networks
+        with keep_global_state(seed):
+            self.module = recipe.initialised().module_.to(dtype=rows.targets.dtype)
+            self._state = torch.get_rng_state()
+        if rows.is_training_data:
+            self._epochs = epochs_of_training(recipe)
+        else:
+            self._epochs = epochs_of_synset(recipe, len(rows.weight))
+
+    def next_epoch(self) -> list[torch.Tensor]:
+        """Return the minibatches (b,) of the next epoch, drawn from the block's generator."""
+        torch.set_rng_state(self._state)
+        return next(self._epochs)
+
+    def end_epoch(self) -> None:
+        """Note where the block's generator is now."""
+        self._state = torch.get_rng_state()
+
+
+class _Order:
+    """The minibatches of several blocks, side by side."""
+
+    def __init__(self, blocks: list[_Block]) -> None:
+        self.blocks = blocks
+        sizes = torch.tensor([block.n_networks for block in blocks])
+        self.block_of = torch.repeat_interleave(torch.arange(len(blocks)), sizes)
+
+    def epoch(self) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
+        """Yield positions (b,) that all networks see, or (S, b) and the block of each network."""
+        if len(self.blocks) == 1:
+            # Dropout masks are drawn in between, from the same generator.
+            for batch in self.blocks[0].next_epoch():
+                yield batch, None
+            self.blocks[0].end_epoch()
+            return
+        by_block = []
+        for block in self.blocks:
+            by_block.append(block.next_epoch())
+            block.end_epoch()
+        for batches in zip(*by_block, strict=True):
+            yield torch.stack(batches), self.block_of
 
 
 def _train_one_epoch(
@@ -82,23 +150,28 @@ def _train_one_epoch(
     rows: ReplayedRows,
     networks: StackedNetwork,
     optimizer: StackedOptimizer,
-    batches: Iterator[torch.Tensor],
+    order: _Order,
     weight: torch.Tensor,
 ) -> torch.Tensor:
     """Take the steps of an epoch; return the mean loss (R,) of its minibatches."""
-    total, n_seen = torch.zeros(len(weight)), 0
+    total, n_seen = torch.zeros(len(weight)).to(weight), 0
     parameters = list(networks.parameters.values())
-    for batch in batches:
-        own = weight[:, batch]
-        outputs = networks.training_outputs(rows.shaped(rows.X[batch]), own)
-        loss = recipe.loss.mean(outputs, rows.targets[batch], own)
+    for batch, block_of in order.epoch():
+        X, targets = rows.shaped(rows.X[batch.flatten()]), rows.targets[batch]
+        if block_of is None:
+            own = weight[:, batch]
+        else:
+            own = weight.gather(1, batch[block_of])
+            X, targets = X.unflatten(0, batch.shape)[block_of], targets[block_of]
+        outputs = networks.training_outputs(X, own, is_stacked=block_of is not None)
+        loss = recipe.loss.mean(outputs, targets, own)
         gradients = torch.autograd.grad(loss.sum(), parameters, allow_unused=True)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             # Steps in one operation take gradients for contiguous.
             parameter.grad = None if gradient is None else gradient.contiguous()
         optimizer.step()
-        total += len(batch) * loss.detach()
-        n_seen += len(batch)
+        total += batch.shape[-1] * loss.detach()
+        n_seen += batch.shape[-1]
     return total / max(1, n_seen)
 
 

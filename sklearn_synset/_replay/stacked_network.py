@@ -70,11 +70,8 @@ class StackedNetwork:
 
     Parameters
     ----------
-    module : Module
-        With the weights that all start from; copied.
-
-    n_networks : int
-        K.
+    starts : list of tuple
+        Modules with the weights that networks start from, and how many start from each: K in all.
 
     X : Tensor of shape (2, d...)
         Rows to try `vmap` on. Where it fails, networks run one after the other.
@@ -91,20 +88,25 @@ class StackedNetwork:
         Whether the networks run one after the other.
     """
 
-    def __init__(self, module: nn.Module, n_networks: int, X: torch.Tensor) -> None:
-        self.module = _with_weighted_norms(copy.deepcopy(module)).train()
+    def __init__(self, starts: list[tuple[nn.Module, int]], X: torch.Tensor) -> None:
+        parts = [(_with_weighted_norms(copy.deepcopy(module)), n) for module, n in starts]
+        self.module = parts[0][0].train()
         self.parameters = {
-            name: _repeated(parameter, n_networks).requires_grad_()
+            name: torch.cat([_repeated(part.get_parameter(name), n) for part, n in parts])
             for name, parameter in self.module.named_parameters()
             if parameter.requires_grad
         }
+        for parameter in self.parameters.values():
+            parameter.requires_grad_()
         self.chain = chain_of(self.module, _WeightedNorm)
         self.module.requires_grad_(False)
         self.norms = [
             name for name, part in self.module.named_modules() if isinstance(part, _WeightedNorm)
         ]
         self.statistics = {
-            f"{name}.{each}": _repeated(getattr(self.module.get_submodule(name), each), n_networks)
+            f"{name}.{each}": torch.cat(
+                [_repeated(part.get_buffer(f"{name}.{each}"), n) for part, n in parts]
+            )
             for name in self.norms
             for each in _STATISTICS
         }
@@ -119,27 +121,37 @@ class StackedNetwork:
         """K, the number of networks."""
         return len(next(iter(self.parameters.values())))
 
-    def training_outputs(self, X: torch.Tensor, row_weight: torch.Tensor) -> torch.Tensor:
+    @property
+    def is_random(self) -> bool:
+        """Whether a chain has dropout."""
+        return any(isinstance(layer, nn.Dropout) and layer.p for _, layer in self.chain or ())
+
+    def training_outputs(
+        self, X: torch.Tensor, row_weight: torch.Tensor, *, is_stacked: bool = False
+    ) -> torch.Tensor:
         """Return the outputs (K, b, c) in training mode, and update the running statistics.
 
         Parameters
         ----------
-        X : Tensor of shape (b, d...)
+        X : Tensor of shape (b, d...), or (K, b, d...)
             A minibatch.
 
         row_weight : Tensor of shape (K, b)
             Weight of each row for each network, in the statistics of batch normalisations.
+
+        is_stacked : bool, default=False
+            Whether each network has a minibatch of its own; only for chains.
 
         Returns
         -------
         outputs : Tensor of shape (K, b, c)
             Differentiable by `parameters`.
         """
-        outputs, seen = self._pass(X, row_weight)
+        outputs, seen = self._pass(X, row_weight, is_stacked=is_stacked)
         self._update(seen)
         return outputs
 
-    def _pass(self, X: torch.Tensor, row_weight: torch.Tensor):
+    def _pass(self, X: torch.Tensor, row_weight: torch.Tensor, *, is_stacked: bool = False):
         """Return the outputs (K, b, c) in training mode, and the statistics of each norm."""
         if self.chain is None:
             return self._run(self._training_pass(X), (self.parameters, row_weight))
@@ -152,7 +164,10 @@ class StackedNetwork:
             affine = self._affine(name)
             return _scaled(values[..., None, :], mean, variance, affine, norm.eps)[..., 0, :]
 
-        return run_chain(self.chain, self.parameters, X, normalise, is_training=True), seen
+        outputs = run_chain(
+            self.chain, self.parameters, X, normalise, is_training=True, is_stacked=is_stacked
+        )
+        return outputs, seen
 
     def _affine(self, name: str) -> tuple[torch.Tensor, torch.Tensor] | None:
         """Return scale and shift (K, c) of a norm, None if it has none."""
