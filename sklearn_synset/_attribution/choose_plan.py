@@ -10,7 +10,7 @@ from sklearn_synset._network.recipe import Recipe
 _N_STARTS = 2
 _MOST_OPERATIONS = 1e12  # some half a minute of one core
 _MOST_WHOLE_ROWS = 10_000
-_N_REPLAYED_PROBES, _N_REWOUND_PROBES = 10, 12
+_N_REPLAYED_PROBES, _N_REWOUND_PROBES = 8, 12
 
 
 @dataclass(frozen=True)

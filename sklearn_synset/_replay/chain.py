@@ -1,5 +1,7 @@
 """Chains of fully connected layers, run for many networks at once without `vmap`."""
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -91,9 +93,9 @@ def run_chain(
     layers: list[tuple[str, nn.Module]],
     parameters: dict[str, torch.Tensor],
     X: torch.Tensor,
-    normalise,
+    normalise: Callable[[str, torch.Tensor], torch.Tensor],
+    draw_mask: Callable[[nn.Dropout, torch.Tensor], torch.Tensor] | None = None,
     *,
-    is_training: bool,
     is_stacked: bool = False,
 ) -> torch.Tensor:
     """Return what a chain makes of rows.
@@ -112,8 +114,9 @@ def run_chain(
     normalise : callable
         Maps the name of a batch normalisation and values (K, b, c) to normalised ones.
 
-    is_training : bool
-        Whether dropout acts; its mask is the same for all networks.
+    draw_mask : callable, default=None
+        Maps a dropout and the values that it is given to what it multiplies them by; None where
+        dropout does not act.
 
     is_stacked : bool, default=False
         Whether each network has rows of its own.
@@ -131,9 +134,8 @@ def run_chain(
                 raise ValueError("A chain of layers takes flat rows.")
             values = _StackedLinear.apply(values, weight, bias)
         elif isinstance(layer, nn.Dropout):
-            if is_training and layer.p:
-                ones = torch.ones(values.shape[-2:], dtype=values.dtype, device=values.device)
-                values = values * functional.dropout(ones, layer.p)
+            if draw_mask is not None and layer.p:
+                values = values * draw_mask(layer, values)
         elif isinstance(layer, nn.Flatten):
             values = values.flatten(2 if is_stacked else 1) if values is X else values
         elif isinstance(layer, _ENTRYWISE):
@@ -141,3 +143,9 @@ def run_chain(
         else:
             values = normalise(name, values)
     return values
+
+
+def shared_mask(layer: nn.Dropout, values: torch.Tensor) -> torch.Tensor:
+    """Draw the mask (b, c) of a dropout for values (..., b, c), as the layer alone would."""
+    ones = torch.ones(values.shape[-2:], dtype=values.dtype, device=values.device)
+    return functional.dropout(ones, layer.p)

@@ -8,19 +8,22 @@ from tqdm.auto import tqdm
 
 from sklearn_synset._data.training_data import TrainingRows
 from sklearn_synset._network.functional_model import FunctionalModel, linked
+from sklearn_synset._network.norm_of_the_batch import Moments
 from sklearn_synset._network.operation_count import cost_of_gradient, widest_output
 from sklearn_synset._network.recipe import Recipe
 from sklearn_synset._objective.network_set import NetworkSet, joined
 from sklearn_synset._replay.lift import centred, lifted, n_lifted_rows
 from sklearn_synset._replay.replay import can_mix_seeds, replay
 from sklearn_synset._replay.rows import ReplayedRows, replayed_synset, replayed_training_rows
+from sklearn_synset._replay.stacked_network import STATISTICS
+from sklearn_synset._retraining.batch_norm import absorbed, in_training
 from sklearn_synset._retraining.synset import Synset
 from sklearn_synset._runtime.parallel import in_parallel
 
 _WEIGHT_BYTES, _COPIES_OF_WEIGHTS = 2**28, 8
 _MOST_OUTPUTS = 2**25
 _OPERATIONS_PER_JOB = 5e10  # some seconds
-_MOST_MIXED = 2e7  # multiplications of a step: more take longer to run than to start
+_MOST_MIXED = 4e7  # multiplications of a step: more take longer to run than to start
 _SAME = 0.05  # of the spread of the outputs
 
 
@@ -121,8 +124,7 @@ class ReplayPlan:
             outputs = centred(model, outputs)
             change = change + (outputs[1:] - outputs[:1]) / len(self.seeds)
             if self._is_own(model, seed, outputs[0]):
-                moves = trained.theta[1:] - trained.theta[:1]
-                start = moves.to(start) / len(self.seeds)
+                start = self._moves(model, trained).to(start) / len(self.seeds)
         displacement = lifted(model, self.lifted_X, change, start)  # type: ignore[arg-type]
         displacement[kept.bool().all(1)] = 0
         return displacement, [networks for networks, _ in found]
@@ -220,6 +222,19 @@ class ReplayPlan:
     def n_operations(self, model: FunctionalModel, n_networks: int) -> float:
         """Return about how many operations it takes to train so many networks."""
         return float(n_networks * self.recipe.n_rows_seen) * cost_of_gradient(model, self.rows.X)
+
+    def _moves(self, model: FunctionalModel, trained: NetworkSet) -> torch.Tensor:
+        """Return how networks (R, D) differ from the first one, in the weights alone."""
+        theta, live = trained.theta, None
+        if trained.buffers:
+            live = in_training(model, self.lifted_X[:2])
+        if live is not None:
+            statistics = {
+                name: Moments(*(trained.buffers[f"{name}.{each}"] for each in STATISTICS))
+                for name in live.live_norms
+            }
+            theta = absorbed(live, theta, statistics)
+        return theta[1:] - theta[:1]
 
     def _is_own(self, model: FunctionalModel, seed: int, outputs: torch.Tensor) -> bool:
         """Tell whether a repeated training with nothing left out gave the explained network."""

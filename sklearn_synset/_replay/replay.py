@@ -1,10 +1,12 @@
 """Training networks with and without groups as the explained network was trained."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
 from sklearn_synset._network.recipe import Recipe, Stopping
+from sklearn_synset._replay.chain import shared_mask
 from sklearn_synset._replay.optimizers import StackedOptimizer
 from sklearn_synset._replay.row_order import epochs_of_synset, epochs_of_training
 from sklearn_synset._replay.rows import ReplayedRows
@@ -88,14 +90,13 @@ def can_mix_seeds(recipe: Recipe, X: torch.Tensor) -> bool:
     Returns
     -------
     can : bool
-        For chains of layers without anything random in them, trained by one optimizer. In such
-        small networks, operations take longer to start than to run.
+        For chains of layers that are trained by one optimizer.
     """
     if recipe.needs_own_optimizers:
         return False
     with keep_global_state(0), torch.enable_grad():
         network = StackedNetwork([(recipe.initialised().module_, 1)], X)
-    return network.chain is not None and not network.is_random
+    return network.chain is not None
 
 
 class _Block:
@@ -112,12 +113,14 @@ class _Block:
             self._epochs = epochs_of_synset(recipe, len(rows.weight))
 
     def next_epoch(self) -> list[torch.Tensor]:
-        """Return the minibatches (b,) of the next epoch, drawn from the block's generator."""
-        torch.set_rng_state(self._state)
+        """Return the minibatches (b,) of the next epoch."""
         return next(self._epochs)
 
-    def end_epoch(self) -> None:
-        """Note where the block's generator is now."""
+    @contextmanager
+    def own_generator(self) -> Iterator[None]:
+        """Draw from where the block's random numbers are."""
+        torch.set_rng_state(self._state)
+        yield
         self._state = torch.get_rng_state()
 
 
@@ -133,16 +136,24 @@ class _Order:
         """Yield positions (b,) that all networks see, or (S, b) and the block of each network."""
         if len(self.blocks) == 1:
             # Dropout masks are drawn in between, from the same generator.
-            for batch in self.blocks[0].next_epoch():
-                yield batch, None
-            self.blocks[0].end_epoch()
+            with self.blocks[0].own_generator():
+                for batch in self.blocks[0].next_epoch():
+                    yield batch, None
             return
         by_block = []
         for block in self.blocks:
-            by_block.append(block.next_epoch())
-            block.end_epoch()
+            with block.own_generator():
+                by_block.append(block.next_epoch())
         for batches in zip(*by_block, strict=True):
             yield torch.stack(batches), self.block_of
+
+    def draw_mask(self, layer: torch.nn.Dropout, values: torch.Tensor) -> torch.Tensor:
+        """Draw the mask (R, b, c) of a dropout, for each block from its own generator."""
+        masks = []
+        for block in self.blocks:
+            with block.own_generator():
+                masks.append(shared_mask(layer, values))
+        return torch.stack(masks)[self.block_of]
 
 
 def _train_one_epoch(
@@ -163,7 +174,7 @@ def _train_one_epoch(
         else:
             own = weight.gather(1, batch[block_of])
             X, targets = X.unflatten(0, batch.shape)[block_of], targets[block_of]
-        outputs = networks.training_outputs(X, own, is_stacked=block_of is not None)
+        outputs = networks.training_outputs(X, own, None if block_of is None else order.draw_mask)
         loss = recipe.loss.mean(outputs, targets, own)
         gradients = torch.autograd.grad(loss.sum(), parameters, allow_unused=True)
         for parameter, gradient in zip(parameters, gradients, strict=True):

@@ -8,9 +8,9 @@ from torch import nn
 from torch.func import functional_call, vmap
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from sklearn_synset._replay.chain import chain_of, run_chain
+from sklearn_synset._replay.chain import chain_of, run_chain, shared_mask
 
-_STATISTICS = ("running_mean", "running_var")
+STATISTICS = ("running_mean", "running_var")
 
 
 class _WeightedNorm(nn.Module):
@@ -20,7 +20,7 @@ class _WeightedNorm(nn.Module):
         super().__init__()
         self.weight, self.bias, self.eps = norm.weight, norm.bias, norm.eps
         self.momentum = norm.momentum
-        for name in _STATISTICS:
+        for name in STATISTICS:
             self.register_buffer(name, getattr(norm, name))
         self.register_buffer("row_weight", torch.ones(1))
         self.seen: tuple[torch.Tensor, torch.Tensor] | None = None
@@ -108,7 +108,7 @@ class StackedNetwork:
                 [_repeated(part.get_buffer(f"{name}.{each}"), n) for part, n in parts]
             )
             for name in self.norms
-            for each in _STATISTICS
+            for each in STATISTICS
         }
         if self.chain is not None and not self._can_run(X):
             self.chain = None
@@ -121,13 +121,11 @@ class StackedNetwork:
         """K, the number of networks."""
         return len(next(iter(self.parameters.values())))
 
-    @property
-    def is_random(self) -> bool:
-        """Whether a chain has dropout."""
-        return any(isinstance(layer, nn.Dropout) and layer.p for _, layer in self.chain or ())
-
     def training_outputs(
-        self, X: torch.Tensor, row_weight: torch.Tensor, *, is_stacked: bool = False
+        self,
+        X: torch.Tensor,
+        row_weight: torch.Tensor,
+        draw_mask: Callable[[nn.Dropout, torch.Tensor], torch.Tensor] | None = None,
     ) -> torch.Tensor:
         """Return the outputs (K, b, c) in training mode, and update the running statistics.
 
@@ -139,19 +137,20 @@ class StackedNetwork:
         row_weight : Tensor of shape (K, b)
             Weight of each row for each network, in the statistics of batch normalisations.
 
-        is_stacked : bool, default=False
-            Whether each network has a minibatch of its own; only for chains.
+        draw_mask : callable, default=None
+            For chains, where each network has a minibatch of its own: maps a dropout and the
+            values (K, b, c) that it is given to its mask for them.
 
         Returns
         -------
         outputs : Tensor of shape (K, b, c)
             Differentiable by `parameters`.
         """
-        outputs, seen = self._pass(X, row_weight, is_stacked=is_stacked)
+        outputs, seen = self._pass(X, row_weight, draw_mask)
         self._update(seen)
         return outputs
 
-    def _pass(self, X: torch.Tensor, row_weight: torch.Tensor, *, is_stacked: bool = False):
+    def _pass(self, X: torch.Tensor, row_weight: torch.Tensor, draw_mask: Callable | None = None):
         """Return the outputs (K, b, c) in training mode, and the statistics of each norm."""
         if self.chain is None:
             return self._run(self._training_pass(X), (self.parameters, row_weight))
@@ -165,7 +164,12 @@ class StackedNetwork:
             return _scaled(values[..., None, :], mean, variance, affine, norm.eps)[..., 0, :]
 
         outputs = run_chain(
-            self.chain, self.parameters, X, normalise, is_training=True, is_stacked=is_stacked
+            self.chain,
+            self.parameters,
+            X,
+            normalise,
+            draw_mask or shared_mask,
+            is_stacked=draw_mask is not None,
         )
         return outputs, seen
 
@@ -182,11 +186,11 @@ class StackedNetwork:
 
             def normalise(name, values):
                 norm = self.module.get_submodule(name)
-                stored = [self.statistics[f"{name}.{each}"] for each in _STATISTICS]
+                stored = [self.statistics[f"{name}.{each}"] for each in STATISTICS]
                 affine = self._affine(name)
                 return _scaled(values[..., None, :], *stored, affine, norm.eps)[..., 0, :]
 
-            return run_chain(self.chain, self.parameters, X, normalise, is_training=False)
+            return run_chain(self.chain, self.parameters, X, normalise)
 
         def one(parameters, statistics):
             return _flat(functional_call(self.module, parameters | statistics, (X,)))
@@ -222,7 +226,7 @@ class StackedNetwork:
         for name, moments in zip(self.norms, seen, strict=True):
             momentum = self.module.get_submodule(name).momentum
             share = 1 / self._n_updates if momentum is None else momentum
-            for each, moment in zip(_STATISTICS, moments, strict=True):
+            for each, moment in zip(STATISTICS, moments, strict=True):
                 self.statistics[f"{name}.{each}"].lerp_(moment.detach(), share)
 
     def _run(self, one: Callable, arguments: tuple):
