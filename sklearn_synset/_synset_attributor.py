@@ -15,7 +15,6 @@ from skorch import NeuralNet
 from sklearn_synset._attribution.choose_plan import choose_plan
 from sklearn_synset._attribution.leave_out_networks import (
     encoded_labels,
-    leave_groups_out,
     removals,
 )
 from sklearn_synset._attribution.row_attributions import attribution_to_rows, most_influential
@@ -54,20 +53,12 @@ from sklearn_synset._objective.objective import resolve_objective
 from sklearn_synset._persistence.persistence import load_attributor, save_attributor
 from sklearn_synset._persistence.representation import Representation
 from sklearn_synset._probes.fidelity import fidelity_score
+from sklearn_synset._probes.leave_out_and_probe import leave_out_and_probe
 from sklearn_synset._probes.probed_fidelity import (
     measured_fidelity,
     probed_effects,
     warn_if_unfaithful,
 )
-from sklearn_synset._probes.probes import (
-    Probes,
-    draw_probes,
-    no_probes,
-    probe_block,
-    replayed_probes,
-)
-from sklearn_synset._probes.rewound_probes import rewound_probes
-from sklearn_synset._replay.leave_out import replay_plans
 from sklearn_synset._retraining.leave_out import LeaveOut
 from sklearn_synset._runtime.torch_interop import (
     as_array,
@@ -857,41 +848,20 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
     def _leave_groups_out(self, models, rows, plan, seeds, synset):
         """Return the networks without groups, and probes that no setting of the synset changes."""
         n_halves = self.n_removals if self.removal == "subsets" else None
-        kept = removals(synset, n_halves, seeds.removals)
-        generator = torch.Generator().manual_seed(seeds.probes)
-        probed = draw_probes(synset.n_groups, plan.n_probes, generator)
-        leave_out, is_datamodel = self._leave_out(seeds.starts), n_halves is not None
-        if plan.solver == "rewind":
-            default = SynsetAttributor(
-                batch_size=self.batch_size, n_jobs=self.n_jobs, verbose=self.verbose
-            )._leave_out(seeds.probes)
-            is_auto = self.n_probes == "auto"
-            probes = rewound_probes(models, rows, default, probed, generator, may_halve=is_auto)
-            networks, _ = leave_groups_out(
-                models, synset, leave_out, None, kept, rows, is_datamodel=is_datamodel
-            )
-            return networks, probes
-        replays = replay_plans(models, rows, plan.n_starts, seeds.starts, self.n_jobs, self.verbose)
-        others = probe_block(probed.to(kept), seeds.probes)
-        if not plan.is_whole:
-            probes = replayed_probes(models, replays, probed, others)
-            replays = [
-                each.of_synset(model, synset) for each, model in zip(replays, models, strict=True)
-            ]
-            others = []
-        networks, found = leave_groups_out(
-            models,
-            synset,
-            leave_out,
-            replays,
-            kept,
-            rows,
-            is_datamodel=is_datamodel,
-            others=others,
+        usual = SynsetAttributor(
+            batch_size=self.batch_size, n_jobs=self.n_jobs, verbose=self.verbose
         )
-        if plan.is_whole:
-            probes = Probes(probed, found) if others else no_probes(probed, models)
-        return networks, probes
+        return leave_out_and_probe(
+            models,
+            rows,
+            synset,
+            plan,
+            self._leave_out(seeds.starts),
+            usual._leave_out(seeds.probes),
+            removals(synset, n_halves, seeds.removals),
+            seeds,
+            is_datamodel=n_halves is not None,
+        )
 
     def _training_rows(self, model, X, target, codes):
         """Return the training rows as tensors, on the network's device."""

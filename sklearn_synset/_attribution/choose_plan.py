@@ -6,10 +6,12 @@ from sklearn_synset._data.training_data import TrainingRows
 from sklearn_synset._network.functional_model import FunctionalModel
 from sklearn_synset._network.operation_count import cost_of_gradient
 from sklearn_synset._network.recipe import Recipe
+from sklearn_synset._retraining.rewinding import is_single_layer
 
 _N_STARTS = 2
 _MOST_OPERATIONS = 1e12  # some half a minute of one core
 _MOST_WHOLE_ROWS = 10_000
+_USUAL_EPOCHS = 30
 _N_REPLAYED_PROBES, _N_REWOUND_PROBES = 8, 12
 
 
@@ -19,8 +21,9 @@ class Plan:
 
     Parameters
     ----------
-    solver : {"replay", "rewind"}
-        Whether the training is repeated without the groups, or the network is rewound.
+    solver : {"replay", "rewind", "mixed"}
+        Whether the training is repeated without the groups, the network is rewound, or both, with
+        a usual training in the place of the unknown one.
 
     n_starts : int
         Trainings that are repeated, for each network that is explained.
@@ -114,7 +117,15 @@ def choose_plan(
                 "Use solver='rewind', or wrap the network in a skorch net with its training "
                 "(FrozenEstimator(net) if it is trained)."
             )
-        reasons.append(f"solver: rewind, as the training cannot be repeated: {why}.")
+        usual = _may_be_mixed(models, rows, n_removals)
+        if usual:
+            n_starts = _N_STARTS
+            reasons.append(
+                f"solver: rewind, mixed with a usual training (descent with momentum) from "
+                f"{_N_STARTS} seeds, as the training cannot be repeated: {why}."
+            )
+        else:
+            reasons.append(f"solver: rewind, as the training cannot be repeated: {why}.")
     else:
         once = sum(_operations(model, rows) for model in models) * (n_removals + 1)
         n_wanted = -(-_N_STARTS // len(models))
@@ -154,14 +165,24 @@ def choose_plan(
     else:
         reasons.append(f"distillation: {n_iter} steps, as asked for.")
     if n_probes == "auto":
-        probes = _N_REPLAYED_PROBES if is_replay else _N_REWOUND_PROBES
+        probes = _N_REPLAYED_PROBES if n_starts else _N_REWOUND_PROBES
     else:
         probes = int(n_probes)
-    how = "repeating the training on the real rows" if is_replay else "rewinding on the real rows"
+    if is_replay:
+        how = "repeating the training on the real rows"
+    else:
+        how = "a usual training on the real rows" if n_starts else "rewinding on the real rows"
     reasons.append(f"fidelity: from up to {probes} groups, by {how}.")
-    return Plan(
-        "replay" if is_replay else "rewind", n_starts, is_whole, n_iter, probes, tuple(reasons)
-    )
+    name = "replay" if is_replay else "mixed" if n_starts else "rewind"
+    return Plan(name, n_starts, is_whole, n_iter, probes, tuple(reasons))
+
+
+def _may_be_mixed(models: list[FunctionalModel], rows: TrainingRows, n_removals: int) -> bool:
+    """Tell whether a usual training of the networks is cheap enough; not for a single layer."""
+    if is_single_layer(models[0]):
+        return False
+    n_rows = _USUAL_EPOCHS * len(rows.X) * _N_STARTS * len(models) * (n_removals + 1)
+    return n_rows * cost_of_gradient(models[0], rows.X) <= _MOST_OPERATIONS
 
 
 def _operations(model: FunctionalModel, rows: TrainingRows) -> float:

@@ -27,6 +27,8 @@ from sklearn_synset._retraining.synset import Synset
 from sklearn_synset._runtime.memory import in_smaller_chunks
 from sklearn_synset._runtime.torch_interop import as_array, as_tensor
 
+Plans = ReplayPlan | Retraining
+
 
 @dataclass(frozen=True, eq=False)
 class LeaveOutNetworks:
@@ -62,7 +64,7 @@ class LeaveOutNetworks:
     models: list[FunctionalModel]
     synset: Synset
     leave_out: LeaveOut
-    plans: list[ReplayPlan | Retraining]
+    plans: list[Plans]
     kept: torch.Tensor
     displacements: list[torch.Tensor]
     is_datamodel: bool
@@ -117,27 +119,43 @@ class LeaveOutNetworks:
             return [each[n_removed.argmax()][None] for each in self.displacements]
         is_of_groups = np.isin(n_removed / size, (0, 1)).all()
         kept = torch.as_tensor(n_removed == 0)[None].to(self.synset.weight)
-        found = []
+        if is_of_groups:
+            return [
+                self._moves(model, self.synset, kept, plan, n_removed)
+                for model, plan in zip(self.models, self.plans, strict=True)
+            ]
+        share = torch.as_tensor(n_removed / size).to(self.synset.weight)
+        parted = in_two_groups(self.synset, representative, group, removed)
+        kept, found = kept.new_tensor([[1.0, 0.0]]), []
         for model, plan in zip(self.models, self.plans, strict=True):
-            if isinstance(plan, ReplayPlan):
-                if is_of_groups:
-                    found.append(plan.displacements(model, kept))
-                    continue
-                if plan.rows.is_training_data:
-                    own = plan.of_groups(as_tensor(removed.astype(int), device=model.device))
-                else:
-                    parted = in_two_groups(self.synset, representative, group, removed)
-                    own = plan.of_synset(model, parted)
-                found.append(own.displacements(model, kept.new_tensor([[1.0, 0.0]])))
-            elif is_of_groups:
-                found.append(self._rewound(model, self.synset, kept, plan, n_removed))
+            if isinstance(plan, Retraining):
+                own: Plans = plan.regrouped(torch.stack([1 - share, share]))
+            elif plan.rows.is_training_data:
+                own = plan.of_groups(as_tensor(removed.astype(int), device=model.device))
             else:
-                share = torch.as_tensor(n_removed / size).to(self.synset.weight)
-                plan = plan.regrouped(torch.stack([1 - share, share]))
-                parted = in_two_groups(self.synset, representative, group, removed)
-                kept_part = kept.new_tensor([[1.0, 0.0]])
-                found.append(self._rewound(model, parted, kept_part, plan, n_removed))
+                own = plan.of_synset(model, parted)
+            found.append(self._moves(model, parted, kept, own, n_removed))
         return found
+
+    def _moves(
+        self,
+        model: FunctionalModel,
+        synset: Synset,
+        kept: torch.Tensor,
+        plan: Plans,
+        n_removed: np.ndarray,
+    ) -> torch.Tensor:
+        """Return the displacement (1, D) of one network."""
+        if isinstance(plan, Retraining):
+            return self._rewound(model, synset, kept, plan, n_removed)
+        if not plan.is_generic:
+            return plan.displacements(model, kept)
+        rewound = self._rewound(model, synset, kept, self._retraining(model), n_removed)
+        return plan.displacements(model, kept, rewound=rewound)
+
+    def _retraining(self, model: FunctionalModel) -> Retraining:
+        """Return how a network is trained from rewound weights on the synset."""
+        return self.leave_out.plan_for_groups(model, self.synset)
 
     def _rewound(
         self,
@@ -289,19 +307,21 @@ def leave_groups_out(
         For each explained network, the networks that were trained beside.
     """
     beside: list[NetworkSet] = []
-    plans: list[ReplayPlan | Retraining]
+    plans: list[Plans] = list(replays or [])
+    rewound: list = [None] * len(models)
+    if replays is None or replays[0].is_generic:
+        retrainings, rewound = plan_and_leave_out(
+            models, synset, leave_out, kept, rows, is_alone=not is_datamodel
+        )
+        plans, displacements = plans or list(retrainings), rewound
     if replays is not None:
-        plans, displacements = [*replays], []
-        for model, plan in zip(models, replays, strict=True):
+        displacements = []
+        for model, plan, other in zip(models, replays, rewound, strict=True):
             displacement, found = plan.displacements_and_others(
-                model, kept, others or [], "Leaving out"
+                model, kept, others or [], "Leaving out", other
             )
             displacements.append(displacement)
             beside += found
-    else:
-        plans, displacements = plan_and_leave_out(
-            models, synset, leave_out, kept, rows, is_alone=not is_datamodel
-        )
     networks = LeaveOutNetworks(
         models, synset, leave_out, plans, kept, displacements, is_datamodel, rows
     )

@@ -60,7 +60,7 @@ _STEPS = (
 _MONITORS = ("valid_loss", "valid_acc", "train_loss")
 
 
-class NotReplayable(ValueError):
+class NotReplayableError(ValueError):
     """A training that cannot be repeated; its message is the reason, without a full stop."""
 
 
@@ -250,7 +250,7 @@ def read_recipe(
 
     Raises
     ------
-    NotReplayable
+    NotReplayableError
         If something in it cannot be repeated; the message names it.
     """
     _check_methods(net)
@@ -258,18 +258,18 @@ def read_recipe(
     try:
         loss = row_loss_of(net, link=link, n_outputs=n_outputs)
     except ValueError as error:
-        raise NotReplayable(str(error)) from error
+        raise NotReplayableError(str(error)) from error
     schedules, clipping, stopping = _read_callbacks(net, callbacks)
     is_trained_on, valid_rows, valid_data = _read_split(net, y)
     is_trained_on &= ~ignored_rows(net, y).numpy()
     has_validation = valid_rows is not None or valid_data is not None
     if stopping is not None and stopping.monitor.startswith("valid") and not has_validation:
-        raise NotReplayable(
+        raise NotReplayableError(
             f"{stopping.monitor!r} is watched, but the net's train_split gives no validation rows"
         )
     unfitted = clone(net)
     if isinstance(net.module, torch.nn.Module):
-        unfitted = unfitted.set_params(module=_Reset(net.module))
+        unfitted = unfitted.set_params(module=ResetModule(net.module))
     n_epochs = net.max_epochs
     if stopping is None and getattr(net, "history", None):
         n_epochs = len(net.history)
@@ -305,18 +305,29 @@ def _optimizer_of(
     return net.optimizer(*args, **kwargs)
 
 
-class _Reset:
-    """Makes copies of a module with new initial weights."""
+class ResetModule:
+    """Makes copies of a module with new initial weights.
+
+    Parameters
+    ----------
+    module : Module
+        Copied.
+
+    Raises
+    ------
+    NotReplayableError
+        If a layer with weights has no `reset_parameters`.
+    """
 
     def __init__(self, module: torch.nn.Module) -> None:
         self.module = copy.deepcopy(module)
         for name, part in module.named_modules():
             own = list(part.parameters(recurse=False))
             if own and not hasattr(part, "reset_parameters"):
-                raise NotReplayable(
-                    f"the net holds a module instance whose layer {name or 'module'!r} "
-                    f"({type(part).__name__}) has no reset_parameters, so new initial weights "
-                    "cannot be drawn; pass the module's class"
+                raise NotReplayableError(
+                    f"the layer {name or 'module'!r} ({type(part).__name__}) of a module instance has "
+                    "no reset_parameters, so new initial weights cannot be drawn; give it one, "
+                    "or wrap the module's class in a skorch net"
                 )
 
     def __call__(self) -> torch.nn.Module:
@@ -332,15 +343,17 @@ def _check_methods(net: NeuralNet) -> None:
     base = next(kind for kind in type(net).__mro__ if kind in _KNOWN_NETS)
     for name in _STEPS:
         if getattr(type(net), name) is not getattr(base, name):
-            raise NotReplayable(f"{type(net).__name__} has a {name} of its own")
+            raise NotReplayableError(f"{type(net).__name__} has a {name} of its own")
     for name in ("compile", "mixed_precision"):
         if name != "compile" and getattr(net, name, None):
-            raise NotReplayable(f"{type(net).__name__} trains with {name}")
+            raise NotReplayableError(f"{type(net).__name__} trains with {name}")
     others = [name for name in getattr(net, "_modules", []) if name != "module"]
     if others:
-        raise NotReplayable(f"{type(net).__name__} trains further modules ({', '.join(others)})")
+        raise NotReplayableError(
+            f"{type(net).__name__} trains further modules ({', '.join(others)})"
+        )
     if any(p.requires_grad for p in net.criterion_.parameters()):
-        raise NotReplayable(f"the criterion {type(net.criterion_).__name__} is trained, too")
+        raise NotReplayableError(f"the criterion {type(net.criterion_).__name__} is trained, too")
 
 
 def _read_callbacks(
@@ -380,20 +393,20 @@ def _read_callbacks(
             if callback.load_best:
                 stoppings.append(_best_of(callback))
         elif _acts(callback):
-            raise NotReplayable(
+            raise NotReplayableError(
                 f"the callback {type(callback).__name__} may change the training in a way that is "
                 "not known"
             )
     for each in (*stoppings, *(s for s in schedules if s.policy is ReduceLROnPlateau)):
         if each.monitor not in _MONITORS:
-            raise NotReplayable(
+            raise NotReplayableError(
                 f"the training watches {each.monitor!r}; known are {', '.join(_MONITORS)}"
             )
     if len(stoppings) > 1:
         first, second = stoppings[:2]
         same = first.monitor == second.monitor and first.lower_is_better == second.lower_is_better
         if len(stoppings) > 2 or not same or None not in (first.patience, second.patience):
-            raise NotReplayable("several callbacks stop the training or keep its best epoch")
+            raise NotReplayableError("several callbacks stop the training or keep its best epoch")
         patient = first if first.patience is not None else second
         stoppings = [
             Stopping(
@@ -412,7 +425,7 @@ def _best_of(callback: Checkpoint) -> Stopping:
     """Return which epoch a checkpoint keeps."""
     monitor = callback.monitor
     if not isinstance(monitor, str) or not monitor.endswith("_best"):
-        raise NotReplayable(f"a Checkpoint watches {monitor!r}; known is 'valid_loss_best'")
+        raise NotReplayableError(f"a Checkpoint watches {monitor!r}; known is 'valid_loss_best'")
     name = monitor.removesuffix("_best")
     return Stopping(name, lower_is_better=not name.endswith("acc"))
 
@@ -439,14 +452,14 @@ def _read_split(
         except TypeError:
             train, valid = net.train_split(dataset)
     if not _holds_indices(train, n_rows):
-        raise NotReplayable("the net's train_split does not return a part of the given rows")
+        raise NotReplayableError("the net's train_split does not return a part of the given rows")
     trained = np.array([int(train[i][0]) for i in range(len(train))], dtype=int)
     is_trained_on = np.zeros(n_rows, dtype=bool)
     is_trained_on[trained] = True
     if len(trained) != is_trained_on.sum():
-        raise NotReplayable("the net's train_split repeats rows")
+        raise NotReplayableError("the net's train_split repeats rows")
     if (np.diff(trained) < 0).any():
-        raise NotReplayable("the net's train_split changes the order of the rows")
+        raise NotReplayableError("the net's train_split changes the order of the rows")
     if valid is None:
         return is_trained_on, None, None
     if is_trained_on.all():
@@ -468,20 +481,20 @@ def _holds_indices(part: Any, n_rows: int) -> bool:
 def _read_iterator(net: NeuralNet, is_trained_on: np.ndarray) -> np.ndarray | None:
     """Check the loader, and return how often a sampler draws each row."""
     if net.iterator_train is not DataLoader:
-        raise NotReplayable(
+        raise NotReplayableError(
             f"iterator_train is {getattr(net.iterator_train, '__name__', net.iterator_train)!r}, "
             "not torch's DataLoader"
         )
     params = net.get_params_for("iterator_train")
     if "batch_sampler" in params or params.get("batch_size", net.batch_size) is None:
-        raise NotReplayable("the net has a batch_sampler of its own")
+        raise NotReplayableError("the net has a batch_sampler of its own")
     sampler = params.get("sampler")
     if sampler is None:
         return None
     if isinstance(sampler, torch.utils.data.WeightedRandomSampler):
         weight = sampler.weights.double().numpy()
         if len(weight) != is_trained_on.sum():
-            raise NotReplayable(
+            raise NotReplayableError(
                 f"the sampler has {len(weight)} weights for {is_trained_on.sum()} training rows"
             )
         full = np.zeros(len(is_trained_on))
@@ -489,7 +502,7 @@ def _read_iterator(net: NeuralNet, is_trained_on: np.ndarray) -> np.ndarray | No
         return full
     if type(sampler) in (torch.utils.data.RandomSampler, torch.utils.data.SequentialSampler):
         return None
-    raise NotReplayable(f"the sampler {type(sampler).__name__} is not known")
+    raise NotReplayableError(f"the sampler {type(sampler).__name__} is not known")
 
 
 def _acts_on_entries(net: NeuralNet) -> bool:
@@ -497,7 +510,7 @@ def _acts_on_entries(net: NeuralNet) -> bool:
 
     Raises
     ------
-    NotReplayable
+    NotReplayableError
         If it cannot be stepped by gradients alone.
     """
     generator = torch.Generator().manual_seed(0)
@@ -518,7 +531,7 @@ def _acts_on_entries(net: NeuralNet) -> bool:
             for k in range(2)
         ]
     except Exception as error:
-        raise NotReplayable(
+        raise NotReplayableError(
             f"the optimizer {net.optimizer.__name__} cannot be stepped by gradients alone ({error})"
         ) from error
     return torch.allclose(together, torch.stack([each[0] for each in alone]), rtol=1e-5)

@@ -16,7 +16,7 @@ from sklearn_synset._data.target import n_outputs
 from sklearn_synset._network.checks import probe, reshape_rows
 from sklearn_synset._network.default_network import default_net
 from sklearn_synset._network.functional_model import FunctionalModel, copy_module, freeze
-from sklearn_synset._network.recipe import NotReplayable, Recipe, read_recipe
+from sklearn_synset._network.recipe import NotReplayableError, Recipe, read_recipe
 from sklearn_synset._network.rows_for_net import rows_for_net
 from sklearn_synset._network.skorch_net import (
     check_net_is_fitted,
@@ -288,7 +288,7 @@ def _recipe(
             n_outputs=model.n_outputs,
             seed=seed,
         )
-    except NotReplayable as reason:
+    except NotReplayableError as reason:
         return str(reason)
 
 

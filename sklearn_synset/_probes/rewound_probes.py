@@ -20,8 +20,6 @@ def rewound_probes(
     leave_out: LeaveOut,
     kept: torch.Tensor,
     generator: torch.Generator,
-    *,
-    may_halve: bool = False,
 ) -> Probes:
     """Rewind the networks, and train them on the real rows of the groups that are kept.
 
@@ -37,13 +35,10 @@ def rewound_probes(
         How the networks are rewound and trained.
 
     kept : Tensor of shape (P, K)
-        Groups to keep.
+        Groups to keep; every second probe is made where all would take long.
 
     generator : torch.Generator
         On the CPU.
-
-    may_halve : bool, default=False
-        Whether to make every second probe only, where all would take long.
 
     Returns
     -------
@@ -58,7 +53,7 @@ def rewound_probes(
         replace(leave_out.plan_for_groups(model, sample), linearised=())
         for model in models
     ]
-    if may_halve and sum(operations(models, sample, plans)) * len(kept) > _MOST_OPERATIONS:
+    if sum(operations(models, sample, plans)) * len(kept) > _MOST_OPERATIONS:
         kept = kept[::2]
     moves = leave_out.displacements_by_network(
         models, sample, kept.to(sample.weight), plans, "Probing"

@@ -51,6 +51,9 @@ class ReplayPlan:
 
     verbose : int
         Shows a progress bar if positive.
+
+    is_generic : bool, default=False
+        Whether the training is a usual one, as that of the network is not known.
     """
 
     recipe: Recipe
@@ -59,9 +62,14 @@ class ReplayPlan:
     lifted_X: torch.Tensor
     n_jobs: int | None = None
     verbose: int = 0
+    is_generic: bool = False
 
     def displacements(
-        self, model: FunctionalModel, kept: torch.Tensor, stage: str | None = None
+        self,
+        model: FunctionalModel,
+        kept: torch.Tensor,
+        stage: str | None = None,
+        rewound: torch.Tensor | None = None,
     ) -> torch.Tensor:
         r"""Return how leaving groups out moves the weights of the explained network.
 
@@ -76,6 +84,10 @@ class ReplayPlan:
         stage : str, default=None
             What a progress bar calls it; there is none if None.
 
+        rewound : Tensor of shape (R, D), default=None
+            Displacements from rewound weights. The changes of outputs are then the mean of
+            those of replay and of these, both given the geometric mean of their sizes.
+
         Returns
         -------
         displacement : Tensor of shape (R, D)
@@ -87,7 +99,7 @@ class ReplayPlan:
         FloatingPointError
             If a repeated training diverges.
         """
-        return self.displacements_and_others(model, kept, [], stage)[0]
+        return self.displacements_and_others(model, kept, [], stage, rewound)[0]
 
     def displacements_and_others(
         self,
@@ -95,12 +107,13 @@ class ReplayPlan:
         kept: torch.Tensor,
         others: list[tuple[int, torch.Tensor]],
         stage: str | None = None,
+        rewound: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, list[NetworkSet]]:
         """Return the displacements, and other networks that are trained beside.
 
         Parameters
         ----------
-        model, kept, stage
+        model, kept, stage, rewound
             As of `displacements`.
 
         others : list of tuple
@@ -125,6 +138,8 @@ class ReplayPlan:
             change = change + (outputs[1:] - outputs[:1]) / len(self.seeds)
             if self._is_own(model, seed, outputs[0]):
                 start = self._moves(model, trained).to(start) / len(self.seeds)
+        if rewound is not None:
+            change, start = self._mixed(model, change, rewound)  # type: ignore[arg-type]
         displacement = lifted(model, self.lifted_X, change, start)  # type: ignore[arg-type]
         displacement[kept.bool().all(1)] = 0
         return displacement, [networks for networks, _ in found]
@@ -223,6 +238,23 @@ class ReplayPlan:
         """Return about how many operations it takes to train so many networks."""
         return float(n_networks * self.recipe.n_rows_seen) * cost_of_gradient(model, self.rows.X)
 
+    def _mixed(
+        self, model: FunctionalModel, change: torch.Tensor, rewound: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the mean of two changes of outputs (R, m, C), and where to start its lift.
+
+        Both are given the geometric mean of their sizes.
+        """
+        with torch.no_grad():
+            before = centred(model, model(model.theta, self.lifted_X))
+            other = torch.stack(
+                [centred(model, model(model.theta + each, self.lifted_X)) for each in rewound]
+            )
+        other -= before
+        tiny = torch.finfo(other.dtype).tiny
+        size = (change.square().mean() / other.square().mean().clamp(min=tiny)) ** 0.25
+        return (change / size + size * other) / 2, size * rewound / 2
+
     def _moves(self, model: FunctionalModel, trained: NetworkSet) -> torch.Tensor:
         """Return how networks (R, D) differ from the first one, in the weights alone."""
         theta, live = trained.theta, None
@@ -264,18 +296,24 @@ class ReplayPlan:
 
 def replay_plans(
     models: list[FunctionalModel],
+    recipes: list[Recipe],
     rows: TrainingRows,
     n_starts: int,
     seed: int,
     n_jobs: int | None,
     verbose: int,
+    *,
+    is_generic: bool = False,
 ) -> list[ReplayPlan]:
     """Plan to repeat each network's training on the training rows.
 
     Parameters
     ----------
     models : list of FunctionalModel
-        The explained networks, with recipes.
+        The explained networks.
+
+    recipes : list of Recipe
+        How each is trained.
 
     rows : TrainingRows
         The training rows.
@@ -287,7 +325,7 @@ def replay_plans(
     seed : int
         Of the new seeds.
 
-    n_jobs, verbose
+    n_jobs, verbose, is_generic
         As of `ReplayPlan`.
 
     Returns
@@ -296,9 +334,7 @@ def replay_plans(
         One for each network.
     """
     generator, plans = torch.Generator().manual_seed(seed), []
-    for model in models:
-        recipe = model.recipe
-        assert isinstance(recipe, Recipe)
+    for model, recipe in zip(models, recipes, strict=True):
         new = torch.randint(2**31 - 1, (n_starts,), generator=generator).tolist()
         own = [] if recipe.seed is None else [recipe.seed]
         n_lifted = min(n_lifted_rows(model), len(rows.X))
@@ -311,6 +347,7 @@ def replay_plans(
                 rows.X[chosen.to(model.device)],
                 n_jobs,
                 verbose,
+                is_generic,
             )
         )
     return plans

@@ -108,17 +108,22 @@ def replayed_training_rows(
     return whole
 
 
+def rows_of_synset(model: FunctionalModel, synset: Synset) -> ReplayedRows:
+    """Return the rows of a synset, without validation rows."""
+    targets = _in_output_order(model, synset.y)
+    return ReplayedRows(synset.X, targets, synset.weight, synset.group, False, model.input_shape)
+
+
 def replayed_synset(
     model: FunctionalModel, training_rows: ReplayedRows, synset: Synset
 ) -> ReplayedRows:
     """Return a synset in the place of the training rows, and the same validation rows."""
+    own = rows_of_synset(model, synset)
     return replace(
-        training_rows,
-        X=synset.X,
-        targets=_in_output_order(model, synset.y),
-        weight=synset.weight,
-        group=synset.group,
-        is_training_data=False,
+        own,
+        valid_X=training_rows.valid_X,
+        valid_targets=training_rows.valid_targets,
+        valid_group=training_rows.valid_group,
     )
 
 
