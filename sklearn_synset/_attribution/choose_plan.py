@@ -4,12 +4,13 @@ from dataclasses import dataclass
 
 from sklearn_synset._data.training_data import TrainingRows
 from sklearn_synset._network.functional_model import FunctionalModel
-from sklearn_synset._network.operation_count import cost_of_gradient
+from sklearn_synset._network.operation_count import convolves, flops_of_gradient
 from sklearn_synset._network.recipe import Recipe
 from sklearn_synset._retraining.rewinding import is_single_layer
 
 _N_STARTS = 2
 _MOST_OPERATIONS = 1e12  # some half a minute of one core
+_CONVOLUTION = 3.0  # operations of a product that take as long as one of a convolution
 _MOST_WHOLE_ROWS = 10_000
 _USUAL_EPOCHS = 30
 _N_REPLAYED_PROBES, _N_REWOUND_PROBES = 8, 12
@@ -143,7 +144,8 @@ def choose_plan(
                 f"{_MOST_OPERATIONS:.0e}). solver='replay' repeats it all the same."
             )
         if is_replay:
-            seeds = "its own seed and new ones" if recipes[0].seed is not None else "new seeds"
+            is_own = isinstance(recipes[0], Recipe) and recipes[0].seed is not None
+            seeds = "its own seed and new ones" if is_own else "new seeds"
             reasons.append(f"starts: {n_starts} for each network, from {seeds}.")
     n_rows = len(rows.X)
     is_whole = is_replay and synset_size == "auto" and n_rows <= _MOST_WHOLE_ROWS
@@ -182,11 +184,16 @@ def _may_be_mixed(models: list[FunctionalModel], rows: TrainingRows, n_removals:
     if is_single_layer(models[0]):
         return False
     n_rows = _USUAL_EPOCHS * len(rows.X) * _N_STARTS * len(models) * (n_removals + 1)
-    return n_rows * cost_of_gradient(models[0], rows.X) <= _MOST_OPERATIONS
+    return n_rows * _operations_per_row(models[0], rows) <= _MOST_OPERATIONS
 
 
 def _operations(model: FunctionalModel, rows: TrainingRows) -> float:
     """Return about how many operations one training of a network takes."""
     recipe = model.recipe
     assert isinstance(recipe, Recipe)
-    return float(recipe.n_rows_seen) * cost_of_gradient(model, rows.X)
+    return float(recipe.n_rows_seen) * _operations_per_row(model, rows)
+
+
+def _operations_per_row(model: FunctionalModel, rows: TrainingRows) -> float:
+    """Return the operations of products that take as long as the gradient of one row's loss."""
+    return flops_of_gradient(model, rows.X) * (_CONVOLUTION if convolves(model) else 1)

@@ -325,8 +325,8 @@ class ResetModule:
             own = list(part.parameters(recurse=False))
             if own and not hasattr(part, "reset_parameters"):
                 raise NotReplayableError(
-                    f"the layer {name or 'module'!r} ({type(part).__name__}) of a module instance has "
-                    "no reset_parameters, so new initial weights cannot be drawn; give it one, "
+                    f"the layer {name or 'module'!r} ({type(part).__name__}) of a module "
+                    "instance has no reset_parameters, so new initial weights cannot be drawn; give it one, "
                     "or wrap the module's class in a skorch net"
                 )
 
@@ -334,7 +334,7 @@ class ResetModule:
         module = copy.deepcopy(self.module)
         for part in module.modules():
             if hasattr(part, "reset_parameters"):
-                part.reset_parameters()
+                part.reset_parameters()  # type: ignore[operator]
         return module
 
 
@@ -397,10 +397,12 @@ def _read_callbacks(
                 f"the callback {type(callback).__name__} may change the training in a way that is "
                 "not known"
             )
-    for each in (*stoppings, *(s for s in schedules if s.policy is ReduceLROnPlateau)):
-        if each.monitor not in _MONITORS:
+    watched = [each.monitor for each in stoppings]
+    watched += [each.monitor for each in schedules if each.policy is ReduceLROnPlateau]
+    for monitor in watched:
+        if monitor not in _MONITORS:
             raise NotReplayableError(
-                f"the training watches {each.monitor!r}; known are {', '.join(_MONITORS)}"
+                f"the training watches {monitor!r}; known are {', '.join(_MONITORS)}"
             )
     if len(stoppings) > 1:
         first, second = stoppings[:2]

@@ -45,6 +45,8 @@ def replay(
     with nothing left out this is what `net.fit` does from the same seed, up to rounding.
     """
     with keep_global_state(), torch.enable_grad():
+        # Steps are short: beside other work, two threads take many times as long as one.
+        torch.set_num_threads(1)
         started = [_Block(recipe, rows, seed, len(kept)) for seed, kept in blocks]
         kept = torch.cat([each for _, each in blocks])
         networks = StackedNetwork(

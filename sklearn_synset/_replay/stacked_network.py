@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -15,6 +16,10 @@ STATISTICS = ("running_mean", "running_var")
 
 class _WeightedNorm(nn.Module):
     """Batch normalisation in which each row counts by its weight, and which reports statistics."""
+
+    row_weight: torch.Tensor
+    running_mean: torch.Tensor
+    running_var: torch.Tensor
 
     def __init__(self, norm: _BatchNorm) -> None:
         super().__init__()
@@ -157,7 +162,7 @@ class StackedNetwork:
         seen = []
 
         def normalise(name, values):
-            norm = self.module.get_submodule(name)
+            norm = cast(_WeightedNorm, self.module.get_submodule(name))
             mean, variance, n_values = _moments(values[..., None, :], row_weight)
             seen.append((mean, _unbiased(variance, n_values)))
             affine = self._affine(name)
@@ -185,10 +190,10 @@ class StackedNetwork:
         if self.chain is not None:
 
             def normalise(name, values):
-                norm = self.module.get_submodule(name)
-                stored = [self.statistics[f"{name}.{each}"] for each in STATISTICS]
+                norm = cast(_WeightedNorm, self.module.get_submodule(name))
+                mean, variance = (self.statistics[f"{name}.{each}"] for each in STATISTICS)
                 affine = self._affine(name)
-                return _scaled(values[..., None, :], *stored, affine, norm.eps)[..., 0, :]
+                return _scaled(values[..., None, :], mean, variance, affine, norm.eps)[..., 0, :]
 
             return run_chain(self.chain, self.parameters, X, normalise)
 
@@ -224,7 +229,7 @@ class StackedNetwork:
     def _update(self, seen: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
         self._n_updates += 1
         for name, moments in zip(self.norms, seen, strict=True):
-            momentum = self.module.get_submodule(name).momentum
+            momentum = cast(_WeightedNorm, self.module.get_submodule(name)).momentum
             share = 1 / self._n_updates if momentum is None else momentum
             for each, moment in zip(STATISTICS, moments, strict=True):
                 self.statistics[f"{name}.{each}"].lerp_(moment.detach(), share)
@@ -267,10 +272,10 @@ def _repeated(tensor: torch.Tensor, n: int) -> torch.Tensor:
     return tensor.detach().expand(n, *tensor.shape).clone()
 
 
-def _flat(output: object) -> torch.Tensor:
+def _flat(output: Any) -> torch.Tensor:
     """Return the outputs (n, c) of a module, the first of several."""
     first = output[0] if isinstance(output, tuple) else output
-    return first.reshape(len(first), -1)  # type: ignore[attr-defined]
+    return first.reshape(len(first), -1)
 
 
 def _taken(argument: object, k: int):
