@@ -32,6 +32,7 @@ from sklearn_synset._data.row_source import RowSource
 from sklearn_synset._data.target import encode_target, n_outputs, read_target, rows_of_known_labels
 from sklearn_synset._data.training_data import TrainingRows
 from sklearn_synset._distillation.distilled_synset import Distillation, will_distil
+from sklearn_synset._network.module_rows import module_rows
 from sklearn_synset._network.operation_count import multiplications
 from sklearn_synset._network.training_loss import one_hot_targets
 from sklearn_synset._network.wrapped_model import restore, wrap, wrap_each
@@ -230,7 +231,8 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         The groups, in the order of the columns.
 
     X_synset_ : ndarray of shape (n_synset, n_features...)
-        Inputs of the synset.
+        Inputs of the synset, as the module receives them: of a skorch net with a `dataset`,
+        `collate_fn` or `infer` of its own, what these make of rows.
 
     y_synset_ : ndarray of shape (n_synset, n_outputs)
         Its targets: class probabilities, or values.
@@ -474,6 +476,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
                 seeds = [draw_seed(random_state) for _ in range(self.n_models)]
                 networks = self._wrap(X, target, classes, seeds)
             models = [model for _, model in networks]
+            X_given, X = X, module_rows(networks[0][0], X, self._input_shape())
             rows = self._training_rows(models[0], X, target, codes)
             use_one_thread_if_small(
                 len(groups) * multiplications(models[0], rows.X) * min(len(X), 500)
@@ -482,7 +485,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
             if former is None:
                 # Before anything that depends on the settings of the distillation.
                 choosing, reporting = self._probe(
-                    models, rows, X, target, classes, codes, seeds, generator
+                    models, rows, X_given, target, classes, codes, seeds, generator
                 )
                 seed = seeds[0]
             else:
@@ -516,7 +519,10 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
                 predicted, measured, groups[reporting.groups], foretold
             )
         self._online = online
-        ingredients = made_of(self, X, target, classes, given) if former is None else former.made_of
+        if former is None:
+            ingredients = made_of(self, X_given, target, classes, given)
+        else:
+            ingredients = former.made_of
         self._former = FormerFit(offline.distilled, choosing, seed, ingredients)
         self._representatives = as_array(
             representatives(rows.X, rows.targets, rows.rows_by_group, offline.synset)
@@ -525,6 +531,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         self.estimators_ = [estimator for estimator, _ in networks]
         self.estimator_ = self.estimators_[0]
         self.classes_, self.group_labels_, self.groups_ = classes, group_labels, groups
+        self._row_shape = X_given.shape[1:]
         self._expose(offline)
         warn_if_unfaithful(self.fidelity_)
         return self
@@ -876,6 +883,9 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
             X, target, n_groups, classification=classes is not None, random_state=random_state
         )
 
+    def _input_shape(self):
+        return None if self.input_shape is None else tuple(self.input_shape)
+
     def _taken_over(self):
         """Return what a warm start keeps: groups, networks, and the probes to report on."""
         networks = list(zip(self.estimators_, self._online.models, strict=True))
@@ -895,14 +905,13 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
                 "the training of another is not known; got "
                 f"{type(self.estimator).__name__}. Use probe='rewind'."
             )
-        shape = None if self.input_shape is None else tuple(self.input_shape)
         train = partial(
             wrap,
             self.estimator,
             X,
             target,
             classes=classes,
-            input_shape=shape,
+            input_shape=self._input_shape(),
             weight_decay=self.weight_decay,
             device=self.device,
         )
@@ -975,12 +984,13 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         refuse_masked(X, "X")
         with CHECK_TURN:
             X = validate_data(self, X, dtype=_FLOATS, allow_nd=True, reset=False)
-            check_row_shape(X, self._online.synset.X.shape[1:])
+            check_row_shape(X, self._row_shape)
+            if y is not None and drop_unseen:
+                X, y = rows_of_known_labels(X, y, self.classes_)
             if y is not None:
-                if drop_unseen:
-                    X, y = rows_of_known_labels(X, y, self.classes_)
-                return X, encode_target(y, self.classes_, X, self._online.models[0].n_outputs)
-        return X, self._online.predictions(X)
+                y = encode_target(y, self.classes_, X, self._online.models[0].n_outputs)
+        X = module_rows(self.estimator_, X, self._input_shape())
+        return X, self._online.predictions(X) if y is None else y
 
     def _probed_effects(self, X, y=None):
         """Return what `score` compares: effects (n_queries, n_probes), predicted and measured."""

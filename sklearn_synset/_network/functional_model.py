@@ -115,6 +115,13 @@ class FunctionalModel:
         outputs : Tensor of shape (n, C)
             Logits in the order of the classes, or predictions.
         """
+        output = linked(self.module_outputs(theta, X, row_weight), self.link)
+        return output if self.output_order is None else output[:, list(self.output_order)]
+
+    def module_outputs(
+        self, theta: torch.Tensor, X: torch.Tensor, row_weight: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return what the module itself returns, (n, c); parameters as of a call."""
         is_flat = self.input_shape is not None and X.ndim == 2
         rows = X.reshape(len(X), *self.input_shape) if is_flat else X  # type: ignore[misc]
         attention = plain_attention() if self.is_attention_plain else nullcontext()
@@ -123,8 +130,7 @@ class FunctionalModel:
             state |= {f"{name}.row_weight": row_weight for name in self.live_norms}
         with self._turn, attention:  # type: ignore[attr-defined]
             output = functional_call(self.module, state, (rows,))
-        output = linked(output.reshape(len(X), -1), self.link)
-        return output if self.output_order is None else output[:, list(self.output_order)]
+        return output.reshape(len(X), -1)
 
     def unflatten(self, theta: torch.Tensor) -> dict[str, torch.Tensor]:
         """Cut a weight vector into the module's parameters.

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -16,6 +16,11 @@ from sklearn_synset._data.target import n_outputs
 from sklearn_synset._network.checks import probe, reshape_rows
 from sklearn_synset._network.default_network import default_net
 from sklearn_synset._network.functional_model import FunctionalModel, copy_module, freeze
+from sklearn_synset._network.module_rows import (
+    check_same_function,
+    check_training_rows,
+    module_rows,
+)
 from sklearn_synset._network.rows_for_net import rows_for_net
 from sklearn_synset._network.skorch_net import (
     check_net_is_fitted,
@@ -243,8 +248,19 @@ def _wrap_fitted(net: NeuralNet, training: _Training) -> tuple[NeuralNet, Functi
     check_net_is_fitted(net)
     classes = training.classes
     order = None if classes is None else output_order(net, classes)
-    model = _freeze_net(net, training, order)
+    own = copy.deepcopy(net)
+    received = _received(own, training)
+    model = _freeze_net(own, received, order)
+    check_same_function(own, model, training.X, received.X, training.input_shape)
     return copy.deepcopy(net), model
+
+
+def _received(net: NeuralNet, training: _Training) -> _Training:
+    """Return the training with the rows that a net's module receives."""
+    rows = module_rows(net, training.X, training.input_shape)
+    if rows is training.X:
+        return training
+    return replace(training, X=rows, input_shape=None)
 
 
 def _train(
@@ -257,19 +273,22 @@ def _train(
     """Clone a net, check it on two rows, and only then train it."""
     seed = draw_seed(random_state)
     initialized = initialized_clone(net, training.device, seed)
-    untrained = _freeze_net(initialized, training)
+    received = _received(initialized, training)
+    untrained = _freeze_net(initialized, received)
+    check_same_function(initialized, untrained, training.X, received.X, training.input_shape)
     output = probe(
         untrained.module,
-        training.X,
-        input_shape=training.input_shape,
+        received.X,
+        input_shape=received.input_shape,
         dtype=untrained.dtype,
         device=untrained.device,
     )
     parameter = next(initialized.module_.parameters())
     rows = rows_for_net(initialized, training.X, training.input_shape, parameter.dtype)
     target = criterion_target(initialized, training.y, dtype=parameter.dtype, ndim=output.ndim)
+    check_training_rows(initialized, rows, target)
     fitted = fitted_clone(initialized, rows, target, seed, n_threads, training.kept, verbose)
-    return fitted, _freeze_net(fitted, training)
+    return fitted, _freeze_net(fitted, received)
 
 
 def _untrained_default(training: _Training) -> NeuralNet:
