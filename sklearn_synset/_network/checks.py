@@ -176,9 +176,10 @@ def check_output(output: torch.Tensor, n_outputs: int, loss: str, link: str) -> 
         If the width is another, or the values are not finite or not what the link takes.
     """
     what = "classes" if loss == "cross_entropy" else "targets"
-    if link == "single_logit" and n_outputs != 2:
+    is_single = link in ("single_logit", "sigmoid")
+    if is_single and n_outputs != 2:
         raise ValueError(f"A model of a single logit expects 2 classes, got {n_outputs}.")
-    expected = 1 if link == "single_logit" else n_outputs
+    expected = 1 if is_single else n_outputs
     if output_width(output) != expected:
         raise ValueError(
             f"The module's output width must be {expected} for {n_outputs} {what}, got "

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch.func import functional_call
 
-from sklearn_synset._network.checks import check_output, output_width, probe, trainable_parameters
+from sklearn_synset._network.checks import check_output, probe, trainable_parameters
+from sklearn_synset._network.last_layer import read_last_layer
 from sklearn_synset._network.transform_checks import check_transforms
 from sklearn_synset._runtime.torch_interop import as_tensor, plain_attention, resolve_device
 
@@ -49,9 +50,10 @@ class FunctionalModel:
     n_outputs : int
         C, the number of logits or predictions of a row.
 
-    link : {"identity", "single_logit", "probability"}, default="identity"
+    link : {"identity", "single_logit", "probability", "softmax", "sigmoid"}, default="identity"
         What makes the logits: the module's output as it is; (0, z) of its single logit z; the
-        logarithm of its probabilities.
+        logarithm of its probabilities, as skorch's loss takes it or exactly; (0, z) of its single
+        probability of the second class.
 
     output_order : tuple of int, default=None
         Column of the module for each class; None if they are in order.
@@ -64,6 +66,9 @@ class FunctionalModel:
 
     live_norms : tuple of str, default=()
         Names of normalisations that use statistics of the rows that they are given.
+
+    activation : str, default=None
+        Name of a last layer that is left out of `module`, as its input is what is explained.
 
     Notes
     -----
@@ -83,9 +88,13 @@ class FunctionalModel:
     input_shape: tuple[int, ...] | None = None
     is_attention_plain: bool = False
     live_norms: tuple[str, ...] = ()
+    activation: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_turn", threading.RLock())
+        if self.activation is not None:
+            parent, _, name = self.activation.rpartition(".")
+            setattr(self.module.get_submodule(parent), name, torch.nn.Identity())
 
     def __getstate__(self) -> dict:
         return {name: value for name, value in vars(self).items() if name != "_turn"}
@@ -178,7 +187,7 @@ def linked(output: torch.Tensor, link: str) -> torch.Tensor:
     output : Tensor of shape (n, c)
         What the module returned.
 
-    link : {"identity", "single_logit", "probability"}
+    link : {"identity", "single_logit", "probability", "softmax", "sigmoid"}
         As of :class:`FunctionalModel`.
 
     Returns
@@ -191,6 +200,12 @@ def linked(output: torch.Tensor, link: str) -> torch.Tensor:
     if link == "probability":
         # The same epsilon as in skorch's loss.
         return (output + torch.finfo(output.dtype).eps).log()
+    if link == "softmax":
+        return output.clamp(min=torch.finfo(output.dtype).tiny).log()
+    if link == "sigmoid":
+        info = torch.finfo(output.dtype)
+        logit = output.clamp(info.tiny, 1 - info.eps / 2).logit()
+        return torch.cat([torch.zeros_like(logit), logit], dim=-1)
     return output
 
 
@@ -221,8 +236,7 @@ def freeze(
         Expected number of classes, or of targets.
 
     loss, link, output_order, weight_decay, input_shape
-        As of :class:`FunctionalModel`. A `link` of None means what the output's width says: one
-        logit for two classes, else the identity.
+        As of :class:`FunctionalModel`. A `link` of None is read off the outputs on training rows.
 
     device : torch.device or str, default=None
         Where to compute; where the module is if None.
@@ -254,9 +268,17 @@ def freeze(
     own_parameters = dict(own.named_parameters())
     theta = torch.cat([own_parameters[name].detach().flatten() for name, _ in trainable])
     output = probe(own, X, input_shape=input_shape, dtype=theta.dtype, device=theta.device)
-    if link is None:
-        is_single = loss == "cross_entropy" and n_outputs == 2 and output_width(output) == 1
-        link = "single_logit" if is_single else "identity"
+    activation = None
+    if link is None and loss == "cross_entropy" and output.isfinite().all():
+        link, activation = read_last_layer(
+            own,
+            X,
+            n_outputs=n_outputs,
+            input_shape=input_shape,
+            dtype=theta.dtype,
+            device=theta.device,
+        )
+    link = link or "identity"
     check_output(output, n_outputs, loss, link)
     model = FunctionalModel(
         module=own,
@@ -270,6 +292,7 @@ def freeze(
         link=link,
         output_order=output_order,
         input_shape=input_shape,
+        activation=activation,
     )
     return _differentiable(model, as_tensor(X[[0, -1]], dtype=model.dtype, device=model.device))
 

@@ -16,6 +16,7 @@ from sklearn_synset._data.target import n_outputs
 from sklearn_synset._network.checks import probe, reshape_rows
 from sklearn_synset._network.default_network import default_net
 from sklearn_synset._network.functional_model import FunctionalModel, copy_module, freeze
+from sklearn_synset._network.last_layer import check_last_layer
 from sklearn_synset._network.module_rows import (
     check_same_function,
     check_training_rows,
@@ -313,7 +314,18 @@ def _freeze_net(
         raise ValueError(f"The net's criterion is {net.criterion_!r}, but y holds {kind}.")
     given = training.weight_decay
     weight_decay = read_weight_decay(net) if given is None else given
-    return _freeze(net.module_, training, link=link, output_order=order, weight_decay=weight_decay)
+    model = _freeze(net.module_, training, link=link, output_order=order, weight_decay=weight_decay)
+    if loss == "cross_entropy":
+        check_last_layer(
+            model.module,
+            training.X,
+            net.criterion_,
+            link=link,
+            input_shape=training.input_shape,
+            dtype=model.dtype,
+            device=model.device,
+        )
+    return model
 
 
 def _freeze(
