@@ -29,7 +29,14 @@ from sklearn_synset._data.input_checks import (
 from sklearn_synset._data.partition import auto_n_groups, class_wise_kmeans
 from sklearn_synset._data.removed_rows import removed_rows
 from sklearn_synset._data.row_source import RowSource
-from sklearn_synset._data.target import encode_target, n_outputs, read_target, rows_of_known_labels
+from sklearn_synset._data.target import (
+    column_order,
+    encode_target,
+    label_codes,
+    n_outputs,
+    read_target,
+    rows_of_known_labels,
+)
 from sklearn_synset._data.training_data import TrainingRows
 from sklearn_synset._distillation.distilled_synset import Distillation, will_distil
 from sklearn_synset._network.module_rows import module_rows
@@ -55,6 +62,7 @@ from sklearn_synset._probes.rewound_probes import rewound_probes
 from sklearn_synset._retraining.leave_out import LeaveOut
 from sklearn_synset._runtime.torch_interop import (
     as_array,
+    as_tensor,
     draw_seed,
     keep_global_state,
     torch_generator,
@@ -159,6 +167,17 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         "loss" or "prediction" (regression, in the target's unit). "auto" is the margin for labels
         and the prediction for values. A callable maps outputs (..., n, C) and labels (n,) to
         values (..., n), larger for a better model.
+
+    task : {"auto", "classification", "multilabel", "regression"}, default="auto"
+        What `y` holds. "auto" takes strings, booleans and integers (and floats that are at most 20
+        different integers) for labels and other floats for values, unless the criterion of a
+        skorch net says otherwise; what may be both is refused. "classification": labels, or class
+        probabilities (n_rows, n_classes). "regression": values, such as counts, or 0 and 1.
+        "multilabel" is not offered yet.
+
+    classes : array-like of shape (n_classes,), default=None
+        All labels, for those without training rows; in the order of the outputs of a network that
+        is trained already. None: those in `y`, sorted.
 
     n_models : int, default=1
         Networks that are trained from different seeds and averaged; above 1 only for a skorch net
@@ -331,6 +350,8 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
             StrOptions({"auto", "margin", "probability", "logit", "loss", "prediction"}),
             callable,
         ],
+        "task": [StrOptions({"auto", "classification", "multilabel", "regression"})],
+        "classes": [None, "array-like"],
         "n_models": [Interval(Integral, 1, None, closed="left")],
         "n_probes": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],
         "probe": [StrOptions({"auto", "restart", "rewind", "retrain"})],
@@ -363,6 +384,8 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         removal="leave_one_out",
         n_removals=200,
         objective="auto",
+        task="auto",
+        classes=None,
         n_models=1,
         n_probes="auto",
         probe="auto",
@@ -391,6 +414,8 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         self.removal = removal
         self.n_removals = n_removals
         self.objective = objective
+        self.task = task
+        self.classes = classes
         self.n_models = n_models
         self.n_probes = n_probes
         self.probe = probe
@@ -417,7 +442,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
             are written to a temporary file once, which lasts as long as the rows are kept.
 
         y : array-like of shape (n_rows,) or (n_rows, n_targets), default=None
-            Labels, or values. None takes those in a dataset.
+            Labels, class probabilities, or values, see `task`. None takes those in a dataset.
 
         groups : array-like of shape (n_rows,), default=None
             Label of each row's group; k-means within each class if None.
@@ -452,7 +477,8 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         check_range(X)
         with keep_global_state():
             random_state = check_random_state(self.random_state)
-            classes, target = read_target(y, self.estimator)
+            classes, encoded = read_target(y, self.estimator, self.task, self.classes)
+            target = label_codes(encoded, classes)
             resolve_objective(
                 self.objective,
                 "squared_error" if classes is None else "cross_entropy",
@@ -463,7 +489,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
             if former is None:
                 group_labels = self._partition(X, target, classes, given, random_state)
             else:
-                former.check(made_of(self, X, target, classes, given), self.max_iter)
+                former.check(made_of(self, X, encoded, classes, given), self.max_iter)
                 group_labels, networks, reporting = self._taken_over()
                 random_state = former.random_state
             groups, codes = np.unique(group_labels, return_inverse=True)
@@ -474,10 +500,10 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
                 )
             if former is None:
                 seeds = [draw_seed(random_state) for _ in range(self.n_models)]
-                networks = self._wrap(X, target, classes, seeds)
+                networks = self._wrap(X, encoded, classes, seeds)
             models = [model for _, model in networks]
             X_given, X = X, module_rows(networks[0][0], X, self._input_shape())
-            rows = self._training_rows(models[0], X, target, codes)
+            rows = self._training_rows(models[0], X, encoded, codes)
             use_one_thread_if_small(
                 len(groups) * multiplications(models[0], rows.X) * min(len(X), 500)
             )
@@ -485,7 +511,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
             if former is None:
                 # Before anything that depends on the settings of the distillation.
                 choosing, reporting = self._probe(
-                    models, rows, X_given, target, classes, codes, seeds, generator
+                    models, rows, X_given, encoded, classes, codes, seeds, generator
                 )
                 seed = seeds[0]
             else:
@@ -520,7 +546,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
             )
         self._online = online
         if former is None:
-            ingredients = made_of(self, X_given, target, classes, given)
+            ingredients = made_of(self, X_given, encoded, classes, given)
         else:
             ingredients = former.made_of
         self._former = FormerFit(offline.distilled, choosing, seed, ingredients)
@@ -875,7 +901,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         """Return the label of each row's group."""
         if groups is not None:
             return groups
-        n_classes = 1 if classes is None else len(classes)
+        n_classes = 1 if classes is None else len(np.unique(target))
         n_groups = self.n_groups
         if n_groups == "auto":
             n_groups = auto_n_groups(len(X), n_classes)
@@ -914,6 +940,8 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
             input_shape=self._input_shape(),
             weight_decay=self.weight_decay,
             device=self.device,
+            output_order=None if classes is None else column_order(self.classes),
+            is_task_given=self.task != "auto",
         )
         trainings = list(product(seeds, kept))
         return wrap_each(train, trainings, stage=stage, n_jobs=self.n_jobs, verbose=self.verbose)
@@ -951,7 +979,10 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         rows = RowSource.to_keep(X, model.dtype, model.device)
         order = torch.from_numpy(np.argsort(codes, kind="stable")).to(model.device)
         rows_by_group = list(order.split(np.bincount(codes).tolist()))
-        targets = one_hot_targets(model, encoded_labels(model, target))
+        is_soft = model.loss == "cross_entropy" and target.ndim == 2
+        targets = as_tensor(target, dtype=model.dtype, device=model.device) if is_soft else None
+        if targets is None:
+            targets = one_hot_targets(model, encoded_labels(model, target))
         return TrainingRows(rows, targets, rows_by_group, self.batch_size)
 
     def _leave_out(self, seed):
@@ -988,7 +1019,9 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
             if y is not None and drop_unseen:
                 X, y = rows_of_known_labels(X, y, self.classes_)
             if y is not None:
-                y = encode_target(y, self.classes_, X, self._online.models[0].n_outputs)
+                order = None if self.classes_ is None else column_order(self.classes)
+                n_targets = self._online.models[0].n_outputs
+                y = encode_target(y, self.classes_, X, n_targets, order)
         X = module_rows(self.estimator_, X, self._input_shape())
         return X, self._online.predictions(X) if y is None else y
 

@@ -183,7 +183,7 @@ def check_output(output: torch.Tensor, n_outputs: int, loss: str, link: str) -> 
     if output_width(output) != expected:
         raise ValueError(
             f"The module's output width must be {expected} for {n_outputs} {what}, got "
-            f"{output_width(output)}."
+            f"{output_width(output)}.{_width_advice(output_width(output), expected, loss)}"
         )
     if not output.isfinite().all():
         raise ValueError("The module's output on training rows holds NaN or infinity.")
@@ -194,6 +194,16 @@ def check_output(output: torch.Tensor, n_outputs: int, loss: str, link: str) -> 
             "probabilities; got rows that are negative or do not sum to 1. For logits use "
             "criterion=torch.nn.CrossEntropyLoss."
         )
+
+
+def _width_advice(width: int, expected: int, loss: str) -> str:
+    """Return what to do about another width than y asks for."""
+    if loss != "cross_entropy":
+        return ""
+    if width == 1:
+        return " If y holds values, pass task='regression'."
+    is_more = width > expected
+    return " If a class has no rows, pass all of them as classes=[...]." if is_more else ""
 
 
 def output_width(output: torch.Tensor) -> int:

@@ -304,8 +304,8 @@ def criterion_target(net: NeuralNet, y: np.ndarray, *, dtype: torch.dtype, ndim:
     net : NeuralNet
         Initialised.
 
-    y : ndarray of shape (n,) or (n, t)
-        Encoded labels, or targets.
+    y : ndarray of shape (n,), (n, C) or (n, t)
+        Encoded labels, class probabilities, or targets.
 
     dtype : torch.dtype
         Of the module.
@@ -320,9 +320,16 @@ def criterion_target(net: NeuralNet, y: np.ndarray, *, dtype: torch.dtype, ndim:
         dimensions of the output, as those would broadcast.
     """
     loss, link = read_criterion(net)
-    if loss == "cross_entropy" and link != "single_logit":
+    if loss == "cross_entropy" and link != "single_logit" and np.ndim(y) == 1:
         return np.asarray(y, dtype=np.int64)
     target = as_array(as_tensor(y, dtype=dtype))
+    if loss == "cross_entropy" and target.ndim == 2:
+        if not isinstance(net.criterion_, torch.nn.CrossEntropyLoss):
+            raise ValueError(
+                "Class probabilities as y need criterion=torch.nn.CrossEntropyLoss; got "
+                f"{net.criterion_!r}."
+            )
+        return target
     # skorch flattens the output of its binary classifier, and wants regression targets in 2-D.
     is_flat = isinstance(net, NeuralNetBinaryClassifier) or ndim == 1
     return target.reshape(len(y)) if is_flat else target.reshape(len(y), -1)

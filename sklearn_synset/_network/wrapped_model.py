@@ -33,10 +33,16 @@ from sklearn_synset._network.skorch_net import (
     read_weight_decay,
 )
 from sklearn_synset._runtime.parallel import in_parallel
-from sklearn_synset._runtime.torch_interop import check_device, draw_seed, resolve_device
+from sklearn_synset._runtime.torch_interop import (
+    as_tensor,
+    check_device,
+    draw_seed,
+    resolve_device,
+)
 
 __all__ = ["FunctionalModel", "restore", "wrap", "wrap_each"]
 
+_N_TRIED, _WELL_FITTED = 1000, 0.1
 _Model = TypeVar("_Model", torch.nn.Module, NeuralNet)
 
 
@@ -52,6 +58,8 @@ class _Training:
     device: torch.device | None
     dtype: torch.dtype | None
     kept: np.ndarray | None
+    output_order: tuple[int, ...] | None
+    is_task_given: bool
 
     @property
     def n_outputs(self) -> int:
@@ -77,6 +85,8 @@ def wrap(
     dtype: torch.dtype | None = None,
     kept: np.ndarray | None = None,
     verbose: int = 0,
+    output_order: tuple[int, ...] | None = None,
+    is_task_given: bool = False,
 ) -> tuple[torch.nn.Module | NeuralNet, FunctionalModel]:
     """Copy or train the model that is to be explained, and freeze it.
 
@@ -89,8 +99,8 @@ def wrap(
     X : ndarray of shape (n, d...)
         Training rows.
 
-    y : ndarray of shape (n,) or (n, t)
-        Labels encoded as 0, …, C - 1, or targets.
+    y : ndarray of shape (n,), (n, C) or (n, t)
+        Labels encoded as 0, …, C - 1, class probabilities, or targets.
 
     classes : ndarray of shape (C,) or None
         The sorted labels; None for regression.
@@ -118,6 +128,12 @@ def wrap(
     verbose : int, default=0
         Shows the progress of a training.
 
+    output_order : tuple of int, default=None
+        Column of each class in a network that is trained already; None if they are in order.
+
+    is_task_given : bool, default=False
+        Whether the user says that `y` holds labels; otherwise a module of one output is asked.
+
     Returns
     -------
     estimator_ : Module or NeuralNet
@@ -141,7 +157,9 @@ def wrap(
     """
     reshape_rows(X[:1], input_shape)
     device = None if device is None else check_device(device)
-    training = _Training(X, y, classes, input_shape, weight_decay, device, dtype, kept)
+    training = _Training(
+        X, y, classes, input_shape, weight_decay, device, dtype, kept, output_order, is_task_given
+    )
     inner = estimator.estimator if isinstance(estimator, FrozenEstimator) else estimator
     if isinstance(inner, torch.nn.Module):
         return _wrap_module(inner, training)
@@ -240,15 +258,41 @@ def _wrap_module(
     module: torch.nn.Module, training: _Training
 ) -> tuple[torch.nn.Module, FunctionalModel]:
     """Take a trained module as it is."""
-    model = _freeze(module, training, weight_decay=training.weight_decay or 0.0)
+    order = training.output_order
+    decay = training.weight_decay or 0.0
+    model = _freeze(module, training, weight_decay=decay, output_order=order)
+    if model.link == "single_logit" and not training.is_task_given:
+        _check_logits(model, training)
     return copy_module(module), model
+
+
+def _check_logits(model: FunctionalModel, training: _Training) -> None:
+    """Raise a ValueError if a module's single output fits 0 and 1 better as values."""
+    X = as_tensor(training.X[:_N_TRIED], dtype=model.dtype, device=model.device)
+    y = as_tensor(training.y[:_N_TRIED], dtype=model.dtype, device=model.device)
+    if y.ndim == 2 or y.std(correction=0) == 0:
+        return
+    with torch.no_grad():
+        output = model(model.theta, X)[:, 1]
+    by_logits = torch.nn.functional.binary_cross_entropy_with_logits
+    base = (y.mean() / (1 - y.mean())).log()
+    as_values = 1 - float((output - y).square().mean() / y.var(correction=0))
+    as_logits = 1 - float(by_logits(output, y) / by_logits(base.expand_as(y), y))
+    if as_values > max(_WELL_FITTED, as_logits):
+        raise ValueError(
+            "y holds two labels, but the module's single output fits them better as the values 0 "
+            f"and 1 (R^2 {as_values:.2f}) than as logits ({as_logits:.2f} of the deviance). Pass "
+            "task='regression' if it was trained on values, or task='classification'."
+        )
 
 
 def _wrap_fitted(net: NeuralNet, training: _Training) -> tuple[NeuralNet, FunctionalModel]:
     """Take a fitted net as it is."""
     check_net_is_fitted(net)
     classes = training.classes
-    order = None if classes is None else output_order(net, classes)
+    order = training.output_order
+    if classes is not None and getattr(net, "classes", None) is not None:
+        order = output_order(net, classes)
     own = copy.deepcopy(net)
     received = _received(own, training)
     model = _freeze_net(own, received, order)

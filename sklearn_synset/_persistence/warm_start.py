@@ -21,6 +21,8 @@ _SETTINGS = (
     "synset_size",
     "initialization",
     "weight_decay",
+    "task",
+    "classes",
     "n_models",
     "n_probes",
     "probe",

@@ -16,7 +16,7 @@ from skorch import NeuralNet
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
-from sklearn_synset._data.target import encode_target, read_target
+from sklearn_synset._data.target import encode_target, label_codes, read_target
 from sklearn_synset._network.skorch_net import criterion_target, initialized_clone, read_criterion
 from sklearn_synset._runtime.parallel import in_parallel
 from sklearn_synset._runtime.torch_interop import keep_global_state
@@ -201,7 +201,7 @@ def training_problem(estimator: object, X: Any, y: object) -> TrainingProblem:
         classes, target = np.unique(column_or_1d(y), return_inverse=True)
     else:
         classes, target = read_target(np.asarray(y), net)
-    codes = None if classes is None else target
+    codes = None if classes is None else label_codes(target, classes)
     if net is not None:
         X, fitted_on = _inputs_of_net(estimator, net, X, target)
     else:
