@@ -24,11 +24,13 @@ from sklearn_synset._data.input_checks import (
     check_groups,
     check_range,
     check_row_shape,
+    exact_labels,
     refuse_masked,
+    result_dtype,
 )
 from sklearn_synset._data.partition import auto_n_groups, class_wise_kmeans
 from sklearn_synset._data.removed_rows import removed_rows
-from sklearn_synset._data.row_source import RowSource
+from sklearn_synset._data.row_source import RowSource, row_dtype
 from sklearn_synset._data.target import (
     column_order,
     encode_target,
@@ -39,6 +41,7 @@ from sklearn_synset._data.target import (
 )
 from sklearn_synset._data.training_data import TrainingRows
 from sklearn_synset._distillation.distilled_synset import Distillation, will_distil
+from sklearn_synset._network.identifier_rows import as_integers, integers_of
 from sklearn_synset._network.module_rows import module_rows
 from sklearn_synset._network.operation_count import multiplications
 from sklearn_synset._network.training_loss import one_hot_targets
@@ -73,6 +76,8 @@ from sklearn_synset._runtime.transaction import all_or_nothing
 __all__ = ["SynsetAttributor"]
 
 _FLOATS = (np.float64, np.float32)
+# Integers are kept as they came until the network has been tried on them.
+_NUMBERS = (*_FLOATS, np.int64, np.int32, np.int16, np.int8, np.uint8, np.uint16, np.uint32)
 _N_QUERIES = 500
 _AUTO_PROBES = 24
 _NO_RESTART = (
@@ -111,8 +116,10 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
 
     initialization : {"centroid", "random"} or callable, default="centroid"
         What the synset starts from. "centroid": the rows that the network fits worst, and means of
-        clusters of the others; "random": random rows. A callable maps `(X, targets, residual_norm,
-        size, generator)`, a group's rows, to averages (size, n_k) and weights (size,).
+        clusters of the others, but random rows where the network reads whole numbers as
+        identifiers, as embeddings do; "random": random rows. A callable maps `(X, targets,
+        residual_norm, size, generator)`, a group's rows, to averages (size, n_k) and weights
+        (size,).
 
     distance : {"prediction", "squared_error", "cosine"} or callable, default="prediction"
         What is made small between the synset's and the training rows' group gradients. "prediction"
@@ -473,7 +480,8 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         X, y = rows_of(X, y)
         refuse_masked(X, "X")
         refuse_masked(y, "y")
-        X, y = validate_data(self, X, y, dtype=_FLOATS, allow_nd=True, multi_output=True)
+        y = exact_labels(y)
+        X, y = validate_data(self, X, y, dtype=_NUMBERS, allow_nd=True, multi_output=True)
         check_range(X)
         with keep_global_state():
             random_state = check_random_state(self.random_state)
@@ -485,6 +493,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
                 n_outputs=n_outputs(classes, target),
             )
             given = None if groups is None else check_groups(groups, X)
+            X, takes_integers = self._as_numbers(X)
             former = getattr(self, "_former", None) if self.warm_start else None
             if former is None:
                 group_labels = self._partition(X, target, classes, given, random_state)
@@ -557,7 +566,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         self.estimators_ = [estimator for estimator, _ in networks]
         self.estimator_ = self.estimators_[0]
         self.classes_, self.group_labels_, self.groups_ = classes, group_labels, groups
-        self._row_shape = X_given.shape[1:]
+        self._row_shape, self._takes_integers = X_given.shape[1:], takes_integers
         self._expose(offline)
         warn_if_unfaithful(self.fidelity_)
         return self
@@ -630,10 +639,10 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
             answer = attribution_to_rows(self._online, X, target, function, return_std=return_std)
             return answer if return_std else answer[0]
         effects = self._online.attributions_by_network(X, target, function)
-        attributions = effects.mean(0).astype(X.dtype)
+        attributions = effects.mean(0).astype(result_dtype(X))
         if not return_std:
             return attributions
-        return attributions, standard_error(effects).astype(X.dtype)
+        return attributions, standard_error(effects).astype(result_dtype(X))
 
     def most_influential_rows(self, X, y=None, *, n_rows=5, direction="both", objective=None):
         """Return the training rows that matter most to each query, without the whole matrix.
@@ -731,7 +740,9 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         is_prediction = self.objective in ("auto", "prediction") and model.loss == "squared_error"
         function = self._objective(model, "loss" if is_prediction else None)
         own_group = self._centres.assign(X, target)
-        return self._online.own_group_objectives(X, target, own_group, function).astype(X.dtype)
+        return self._online.own_group_objectives(X, target, own_group, function).astype(
+            result_dtype(X)
+        )
 
     def score(self, X, y=None):
         """Return the synset's fidelity on some rows, measured against the probes.
@@ -909,6 +920,14 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
             X, target, n_groups, classification=classes is not None, random_state=random_state
         )
 
+    def _as_numbers(self, X):
+        """Return rows as floats, or as integers if the network needs such, and whether it does."""
+        inner = getattr(self.estimator, "estimator", self.estimator)
+        found = integers_of(inner, X, self._input_shape())
+        if found is not None:
+            return found, True
+        return (X if X.dtype.kind == "f" else X.astype(np.float64)), False
+
     def _input_shape(self):
         return None if self.input_shape is None else tuple(self.input_shape)
 
@@ -976,7 +995,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
 
     def _training_rows(self, model, X, target, codes):
         """Return the training rows as tensors, on the network's device."""
-        rows = RowSource.to_keep(X, model.dtype, model.device)
+        rows = RowSource.to_keep(X, row_dtype(X, model.dtype), model.device)
         order = torch.from_numpy(np.argsort(codes, kind="stable")).to(model.device)
         rows_by_group = list(order.split(np.bincount(codes).tolist()))
         is_soft = model.loss == "cross_entropy" and target.ndim == 2
@@ -1014,14 +1033,16 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         X, y = rows_of(X, y)
         refuse_masked(X, "X")
         with CHECK_TURN:
-            X = validate_data(self, X, dtype=_FLOATS, allow_nd=True, reset=False)
+            kinds = _NUMBERS if self._takes_integers else _FLOATS
+            X = validate_data(self, X, dtype=kinds, allow_nd=True, reset=False)
+            X = as_integers(X) if self._takes_integers else X
             check_row_shape(X, self._row_shape)
             if y is not None and drop_unseen:
                 X, y = rows_of_known_labels(X, y, self.classes_)
             if y is not None:
                 order = None if self.classes_ is None else column_order(self.classes)
                 n_targets = self._online.models[0].n_outputs
-                y = encode_target(y, self.classes_, X, n_targets, order)
+                y = encode_target(exact_labels(y), self.classes_, X, n_targets, order)
         X = module_rows(self.estimator_, X, self._input_shape())
         return X, self._online.predictions(X) if y is None else y
 

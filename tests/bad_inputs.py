@@ -14,11 +14,13 @@ import scipy.sparse
 import torch
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from skorch import NeuralNet, NeuralNetClassifier
 from skorch.callbacks import Callback
 from skorch.dataset import Dataset as SkorchDataset
 from torch import nn
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from sklearn_synset import SynsetAttributor
 from tests.problems import seeded
@@ -228,6 +230,17 @@ def doubled(items):
     return 2 * X, y
 
 
+class Hashing(nn.Module):
+    """Reads the first column as an identifier."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(8, 3)
+
+    def forward(self, X):
+        return self.embedding(X[:, 0].long() % 8)
+
+
 def module_case(what, error, says, build):
     return BadInput(what, error, says, lambda: fit(estimator=seeded(build)))
 
@@ -271,6 +284,11 @@ SECTIONS = {
         BadInput("an empty dataset", ValueError, "Found a dataset with 0 items",
                  lambda: fit(Items([]))),
         BadInput("complex", ValueError, "Complex data not supported", lambda: fit(X + 1j)),
+        BadInput("a dict", TypeError, "X is a dict of several inputs ('a', 'b')",
+                 lambda: fit({"a": X, "b": X})),
+        BadInput("a ``DataLoader``", TypeError,
+                 "X is a DataLoader; pass its dataset, loader.dataset",
+                 lambda: fit(DataLoader(Items(list(zip(X, Y, strict=True)))), None)),
         BadInput("words", ValueError, "could not convert string to float",
                  lambda: fit(frame(a="x"))),
         BadInput("a frame with categories", ValueError, "could not convert string to float",
@@ -459,6 +477,14 @@ SECTIONS = {
     "Networks": [
         BadInput("no network", TypeError, "estimator must be None, a torch.nn.Module, a skorch net",
                  lambda: fit(estimator="network")),
+        BadInput("a pipeline that ends in a net", TypeError,
+                 "make_pipeline(*steps[:-1], SynsetAttributor(net))",
+                 lambda: fit(estimator=make_pipeline(StandardScaler(), net()))),
+        module_case("complex weights", ValueError, "The module's weight is complex",
+                    lambda: nn.Linear(4, 3, dtype=torch.complex128)),
+        BadInput("identifiers that the network's dtype does not hold", ValueError,
+                 "X holds integers up to 120000000",
+                 lambda: fit(np.c_[1.2e9 + Y, X], estimator=seeded(Hashing))),
         BadInput("a class", TypeError, "estimator must be None, a torch.nn.Module, a skorch net",
                  lambda: fit(estimator=nn.Linear)),
         module_case("a weight that is NaN or infinite", ValueError,
@@ -646,7 +672,7 @@ Not refused, as it may be meant: groups of one row; groups that mix classes; fea
 constant; rows that repeat; a network in training mode (a copy is put into evaluation mode); half
 precision (computed in single precision); attention (computed without fused kernels); frozen, tied
 and unused parameters; a network that turns its rows into integers, whose averages mean nothing to
-it: give such a one ``initialization="random"``. Not a number is returned where there is nothing to
+it: its synset rows are real rows. Not a number is returned where there is nothing to
 compare, by `score` and `fidelity_` with fewer than two probes, and nowhere else.
 """
 

@@ -175,7 +175,7 @@ def _kind_of_target(y: np.ndarray, estimator: object, task: str) -> str:
 
 
 def encode_target(
-    y: np.ndarray,
+    y: object,
     classes: np.ndarray | None,
     X: np.ndarray,
     n_outputs: int | None = None,
@@ -212,7 +212,18 @@ def encode_target(
         there are more or fewer targets than in `fit`.
     """
     refuse_masked(y, "y")
-    y = np.asarray(check_array(y, dtype=None, ensure_2d=False, input_name="y"))
+    values = np.asarray(check_array(y, dtype=None, ensure_2d=False, input_name="y"))
+    return _encoded(values, classes, X, n_outputs, order)
+
+
+def _encoded(
+    y: np.ndarray,
+    classes: np.ndarray | None,
+    X: np.ndarray,
+    n_outputs: int | None,
+    order: tuple[int, ...] | None,
+) -> np.ndarray:
+    """Encode labels or values that are an array."""
     check_consistent_length(X, y)
     if classes is None:
         n_targets = 1 if y.ndim == 1 else y.shape[1]

@@ -12,6 +12,7 @@ from sklearn_synset._distillation.distance import Distance
 from sklearn_synset._distillation.distil import Distilled, distil, n_steps
 from sklearn_synset._distillation.initialization import Initialization, auto_sizes, starting_rows
 from sklearn_synset._network.functional_model import FunctionalModel
+from sklearn_synset._network.identifier_rows import hold_identifiers
 from sklearn_synset._network.training_loss import residual_norm
 from sklearn_synset._retraining.leave_out import LeaveOut
 from sklearn_synset._retraining.synset import Synset
@@ -58,7 +59,8 @@ def will_distil(rows: TrainingRows, distillation: Distillation) -> bool:
     """Tell whether starting rows are to be moved, as far as the number of training rows tells."""
     group_sizes = _group_sizes(rows)
     n_rows = np.minimum(_synset_sizes(group_sizes, distillation), group_sizes).sum()
-    return n_steps(distillation.max_iter, int(n_rows)) > 0
+    is_fixed = not rows.X[:1].is_floating_point()
+    return not is_fixed and n_steps(distillation.max_iter, int(n_rows)) > 0
 
 
 def _group_sizes(rows: TrainingRows) -> np.ndarray:
@@ -86,7 +88,8 @@ def _starting_synset(
     # Products of k-means are small, and numpy's threads would wait for each other.
     with threadpool_limits(1, user_api="blas"):
         parts = starting_rows(
-            rows.X, rows.targets, rows.rows_by_group, residual, sizes, initialization, generator
+            *(rows.X, rows.targets, rows.rows_by_group, residual, sizes, initialization, generator),
+            of_identifiers=hold_identifiers(model, rows.X),
         )
     return Synset(*parts, torch.from_numpy(group_sizes).to(rows.targets))
 
@@ -100,7 +103,9 @@ def _distil(
     generator: torch.Generator,
 ) -> Distilled:
     start = former.candidates[0]
-    max_iter = n_steps(distillation.max_iter, len(start.weight))
+    # Integers cannot be moved.
+    is_fixed = not start.X.is_floating_point()
+    max_iter = 0 if is_fixed else n_steps(distillation.max_iter, len(start.weight))
     n_iter = max_iter - len(former.loss_curve)
     with tqdm(total=n_iter, desc="Distilling", disable=not distillation.verbose) as bar:
 

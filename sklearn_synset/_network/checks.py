@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch.nn.parameter import is_lazy
 
+from sklearn_synset._data.row_source import row_dtype
 from sklearn_synset._runtime.torch_interop import as_tensor, keep_global_state
 
 
@@ -39,7 +40,8 @@ def probe(
         What the module returned.
     """
     largest = max(abs(float(X.max())), abs(float(X.min())))
-    if largest > torch.finfo(dtype).max:
+    dtype = row_dtype(X, dtype)
+    if dtype.is_floating_point and largest > torch.finfo(dtype).max:
         raise ValueError(
             f"X holds values up to {largest:.2g}, more than the network's {dtype} can hold."
         )
@@ -136,6 +138,8 @@ def trainable_parameters(module: torch.nn.Module) -> list[tuple[str, torch.nn.Pa
             raise ValueError(f"The module's {name} is not initialised; run the module once.")
         if parameter.is_meta:
             raise ValueError(f"The module's {name} is on the meta device, which holds no weights.")
+        if parameter.is_complex():
+            raise ValueError(f"The module's {name} is complex; real weights are expected.")
         if not parameter.isfinite().all():
             raise ValueError(f"The module's {name} holds NaN or infinity.")
     trainable = [(name, p) for name, p in module.named_parameters() if p.requires_grad]

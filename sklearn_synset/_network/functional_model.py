@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.func import functional_call
 
+from sklearn_synset._data.row_source import row_dtype
 from sklearn_synset._network.checks import check_output, probe, trainable_parameters
 from sklearn_synset._network.last_layer import read_last_layer
 from sklearn_synset._network.transform_checks import check_transforms
@@ -67,6 +68,9 @@ class FunctionalModel:
     live_norms : tuple of str, default=()
         Names of normalisations that use statistics of the rows that they are given.
 
+    threshold : float, default=0.5
+        Probability of the second of two classes above which it is predicted.
+
     activation : str, default=None
         Name of a last layer that is left out of `module`, as its input is what is explained.
 
@@ -88,6 +92,7 @@ class FunctionalModel:
     input_shape: tuple[int, ...] | None = None
     is_attention_plain: bool = False
     live_norms: tuple[str, ...] = ()
+    threshold: float = 0.5
     activation: str | None = None
 
     def __post_init__(self) -> None:
@@ -294,7 +299,9 @@ def freeze(
         input_shape=input_shape,
         activation=activation,
     )
-    return _differentiable(model, as_tensor(X[[0, -1]], dtype=model.dtype, device=model.device))
+    return _differentiable(
+        model, as_tensor(X[[0, -1]], dtype=row_dtype(X, model.dtype), device=model.device)
+    )
 
 
 def _differentiable(model: FunctionalModel, X: torch.Tensor) -> FunctionalModel:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from sklearn_synset._data.row_source import row_dtype
 from sklearn_synset._network.checks import output_width, reshape_rows
 from sklearn_synset._runtime.torch_interop import as_tensor, keep_global_state
 
@@ -177,7 +178,8 @@ def _outputs(
     device: torch.device,
 ) -> _Outputs:
     """Run a module on a few rows and look at how its outputs were made."""
-    rows = as_tensor(reshape_rows(X[:_N_ROWS], input_shape), dtype=dtype, device=device)
+    shaped = reshape_rows(X[:_N_ROWS], input_shape)
+    rows = as_tensor(shaped, dtype=row_dtype(X, dtype), device=device)
     calls: list[tuple[str, int]] = []
     hooks = [
         part.register_forward_hook(

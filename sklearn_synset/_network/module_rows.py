@@ -9,6 +9,7 @@ from skorch import NeuralNet
 from skorch.dataset import Dataset, unpack_data
 from torch.utils.data import DataLoader, default_collate
 
+from sklearn_synset._data.row_source import row_dtype
 from sklearn_synset._network.checks import reshape_rows
 from sklearn_synset._network.default_network import WholeBatches, keep_batch
 from sklearn_synset._network.functional_model import FunctionalModel
@@ -204,11 +205,6 @@ def check_same_function(
             f"row {row} it returns {_shown(theirs[row])}, and the module "
             f"{_shown(ours[row])}{_because(net)}."
         )
-
-
-def row_dtype(rows: np.ndarray, dtype: torch.dtype) -> torch.dtype:
-    """Return what rows are converted to: 64-bit integers stay such, others take the dtype."""
-    return torch.int64 if rows.dtype.kind in "iu" else dtype
 
 
 def _received(net: NeuralNet, X: np.ndarray) -> np.ndarray:

@@ -157,6 +157,49 @@ def check_net_is_fitted(net: NeuralNet) -> None:
             f"The frozen {type(net).__name__} is not fitted. Fit it (or load its parameters) "
             "first, or pass the net without FrozenEstimator to have it trained."
         )
+    if not getattr(net, "history_", None):
+        warnings.warn(
+            f"The frozen {type(net).__name__} has no training history: it was initialised, and "
+            "either its parameters were loaded or it was never trained. What is explained are its "
+            "weights as they are.",
+            UserWarning,
+            stacklevel=2,
+        )
+
+
+def warn_if_rows_are_held_back(
+    net: NeuralNet, X: np.ndarray | RowsOnDemand, y: np.ndarray, *, is_frozen: bool = False
+) -> None:
+    """Warn if a net's train_split keeps some of the rows from the training.
+
+    Parameters
+    ----------
+    net : NeuralNet
+        Initialised.
+
+    X, y : array-like of n rows
+        What it is, or was, fitted on.
+
+    is_frozen : bool, default=False
+        Whether it was fitted before.
+    """
+    if net.train_split is None:
+        return
+    try:
+        with keep_global_state(seed=0):
+            n_trained = len(net.get_split_datasets(X, y)[0])
+    except Exception:
+        return  # the training says what is wrong
+    if n_trained < len(X):
+        subject = "If the frozen net was fitted on these rows, its" if is_frozen else "The net's"
+        warnings.warn(
+            f"{subject} train_split holds back {len(X) - n_trained} of {len(X)} rows from the "
+            "training, but effects are predicted for all rows given to fit. Set train_split=None, "
+            "or, for callbacks that need a validation loss (EarlyStopping), "
+            "train_split=skorch.helper.predefined_split(other_rows).",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
 def initialized_clone(net: NeuralNet, device: torch.device | None, seed: int) -> NeuralNet:
@@ -232,13 +275,8 @@ def fitted_clone(
     UserWarning
         If the net keeps rows from its training, which are attributed to all the same.
     """
-    if net.train_split is not None and kept is None:
-        warnings.warn(
-            "The net's train_split holds rows back from its training, but effects are told for "
-            "all rows given to fit; set train_split=None.",
-            UserWarning,
-            stacklevel=2,
-        )
+    if kept is None:
+        warn_if_rows_are_held_back(net, X, y)
     with keep_global_state(seed), torch.enable_grad():
         if n_threads is not None:
             torch.set_num_threads(n_threads)

@@ -8,10 +8,12 @@ from typing import TypeVar
 import numpy as np
 import torch
 from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
-from skorch import NeuralNet
+from skorch import NeuralNet, NeuralNetBinaryClassifier
 from tqdm.auto import tqdm
 
+from sklearn_synset._data.row_source import row_dtype
 from sklearn_synset._data.target import n_outputs
 from sklearn_synset._network.checks import probe, reshape_rows
 from sklearn_synset._network.default_network import default_net
@@ -31,6 +33,7 @@ from sklearn_synset._network.skorch_net import (
     output_order,
     read_criterion,
     read_weight_decay,
+    warn_if_rows_are_held_back,
 )
 from sklearn_synset._runtime.parallel import in_parallel
 from sklearn_synset._runtime.torch_interop import (
@@ -171,6 +174,11 @@ def wrap(
         # Its matrices are so small that more threads only wait for each other.
         net = _untrained_default(training)
         return _train(net, training, random_state, verbose, n_threads=1)
+    if isinstance(inner, Pipeline):
+        raise TypeError(
+            "estimator is a Pipeline. Put its last step, the net, into SynsetAttributor, and that "
+            "at the end of the pipeline: make_pipeline(*steps[:-1], SynsetAttributor(net))."
+        )
     raise TypeError(
         "estimator must be None, a torch.nn.Module, a skorch net, or a FrozenEstimator of one; "
         f"got {estimator!r}."
@@ -268,7 +276,8 @@ def _wrap_module(
 
 def _check_logits(model: FunctionalModel, training: _Training) -> None:
     """Raise a ValueError if a module's single output fits 0 and 1 better as values."""
-    X = as_tensor(training.X[:_N_TRIED], dtype=model.dtype, device=model.device)
+    rows = training.X[:_N_TRIED]
+    X = as_tensor(rows, dtype=row_dtype(rows, model.dtype), device=model.device)
     y = as_tensor(training.y[:_N_TRIED], dtype=model.dtype, device=model.device)
     if y.ndim == 2 or y.std(correction=0) == 0:
         return
@@ -297,6 +306,12 @@ def _wrap_fitted(net: NeuralNet, training: _Training) -> tuple[NeuralNet, Functi
     received = _received(own, training)
     model = _freeze_net(own, received, order)
     check_same_function(own, model, training.X, received.X, training.input_shape)
+    dtype = next(own.module_.parameters()).dtype
+    if net.train_split is not None and dtype is not torch.bfloat16:
+        rows = rows_for_net(own, training.X, training.input_shape, dtype)
+        ndim = 1 if model.n_outputs == 1 else 2
+        target = criterion_target(own, training.y, dtype=dtype, ndim=ndim)
+        warn_if_rows_are_held_back(own, rows, target, is_frozen=True)
     return copy.deepcopy(net), model
 
 
@@ -359,6 +374,8 @@ def _freeze_net(
     given = training.weight_decay
     weight_decay = read_weight_decay(net) if given is None else given
     model = _freeze(net.module_, training, link=link, output_order=order, weight_decay=weight_decay)
+    if isinstance(net, NeuralNetBinaryClassifier):
+        model = replace(model, threshold=float(net.threshold))
     if loss == "cross_entropy":
         check_last_layer(
             model.module,
