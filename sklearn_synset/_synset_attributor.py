@@ -7,7 +7,7 @@ from numbers import Integral, Real
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
+from sklearn.base import BaseEstimator, TransformerMixin, _fit_context, clone
 from sklearn.utils import check_random_state, get_tags
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -43,6 +43,7 @@ from sklearn_synset._data.training_data import TrainingRows
 from sklearn_synset._distillation.distilled_synset import Distillation, will_distil
 from sklearn_synset._network.identifier_rows import as_integers, integers_of
 from sklearn_synset._network.module_rows import module_rows
+from sklearn_synset._network.new_weights import starts_anew
 from sklearn_synset._network.operation_count import multiplications
 from sklearn_synset._network.training_loss import one_hot_targets
 from sklearn_synset._network.wrapped_model import restore, wrap, wrap_each
@@ -950,9 +951,11 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
                 "the training of another is not known; got "
                 f"{type(self.estimator).__name__}. Use probe='rewind'."
             )
+        is_net = isinstance(self.estimator, NeuralNet)
         train = partial(
             wrap,
-            self.estimator,
+            # Without what a former fit left: other processes are sent no weights to train from.
+            clone(self.estimator) if is_net else self.estimator,
             X,
             target,
             classes=classes,
@@ -961,6 +964,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
             device=self.device,
             output_order=None if classes is None else column_order(self.classes),
             is_task_given=self.task != "auto",
+            anew=is_net and starts_anew(self.estimator, several=self.n_models > 1),
         )
         trainings = list(product(seeds, kept))
         return wrap_each(train, trainings, stage=stage, n_jobs=self.n_jobs, verbose=self.verbose)

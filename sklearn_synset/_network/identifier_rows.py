@@ -178,6 +178,8 @@ def _are_close(first: torch.Tensor, second: torch.Tensor) -> bool:
 
 
 def _are_integers(X: np.ndarray) -> bool:
+    if max(X.max(), -X.min()) >= 2**63:
+        return False
     return all((X[rows] == np.floor(X[rows])).all() for rows in row_slices(len(X), at_once(X)))
 
 

@@ -14,6 +14,7 @@ from skorch import NeuralNet, NeuralNetBinaryClassifier, NeuralNetClassifier
 from tqdm.auto import tqdm
 
 from sklearn_synset._network.kept_rows import clone_without
+from sklearn_synset._network.new_weights import reset_parameters
 from sklearn_synset._network.rows_for_net import RowsOnDemand
 from sklearn_synset._runtime.torch_interop import as_array, as_tensor, keep_global_state
 
@@ -202,7 +203,9 @@ def warn_if_rows_are_held_back(
         )
 
 
-def initialized_clone(net: NeuralNet, device: torch.device | None, seed: int) -> NeuralNet:
+def initialized_clone(
+    net: NeuralNet, device: torch.device | None, seed: int, *, anew: bool = False
+) -> NeuralNet:
     """Clone a net and build its module from a seed.
 
     Parameters
@@ -216,6 +219,9 @@ def initialized_clone(net: NeuralNet, device: torch.device | None, seed: int) ->
     seed : int
         Seeds the initial weights.
 
+    anew : bool, default=False
+        Whether the weights of a module instance are drawn anew.
+
     Returns
     -------
     net : NeuralNet
@@ -228,6 +234,8 @@ def initialized_clone(net: NeuralNet, device: torch.device | None, seed: int) ->
         # keep_global_state looks after the generators of a CUDA that is in use.
         torch.cuda.init()
     with keep_global_state(seed), torch.enable_grad():
+        if anew:
+            reset_parameters(copied.module)
         return copied.initialize()
 
 

@@ -63,6 +63,7 @@ class _Training:
     kept: np.ndarray | None
     output_order: tuple[int, ...] | None
     is_task_given: bool
+    anew: bool
 
     @property
     def n_outputs(self) -> int:
@@ -90,6 +91,7 @@ def wrap(
     verbose: int = 0,
     output_order: tuple[int, ...] | None = None,
     is_task_given: bool = False,
+    anew: bool = False,
 ) -> tuple[torch.nn.Module | NeuralNet, FunctionalModel]:
     """Copy or train the model that is to be explained, and freeze it.
 
@@ -137,6 +139,9 @@ def wrap(
     is_task_given : bool, default=False
         Whether the user says that `y` holds labels; otherwise a module of one output is asked.
 
+    anew : bool, default=False
+        Whether a net's module instance is given new weights before it is trained.
+
     Returns
     -------
     estimator_ : Module or NeuralNet
@@ -161,7 +166,17 @@ def wrap(
     reshape_rows(X[:1], input_shape)
     device = None if device is None else check_device(device)
     training = _Training(
-        X, y, classes, input_shape, weight_decay, device, dtype, kept, output_order, is_task_given
+        X,
+        y,
+        classes,
+        input_shape,
+        weight_decay,
+        device,
+        dtype,
+        kept,
+        output_order,
+        is_task_given,
+        anew,
     )
     inner = estimator.estimator if isinstance(estimator, FrozenEstimator) else estimator
     if isinstance(inner, torch.nn.Module):
@@ -219,15 +234,34 @@ def wrap_each(
     """
     is_single = len(trainings) == 1
     jobs = [(wrap_one, *each, verbose if is_single else 0) for each in trainings]
-    results = in_parallel(_wrap_one, jobs, n_jobs=n_jobs, is_worth_it=not is_single)
+    results = map(_unpacked, in_parallel(_wrap_one, jobs, n_jobs=n_jobs, is_worth_it=not is_single))
     hidden = not verbose or is_single
     return list(tqdm(results, total=len(jobs), desc=stage, unit="network", disable=hidden))
 
 
-def _wrap_one(
-    wrap_one: Callable, seed: int, kept: np.ndarray | None, verbose: int
-) -> tuple[torch.nn.Module | NeuralNet, FunctionalModel]:
-    return wrap_one(random_state=check_random_state(seed), kept=kept, verbose=verbose)
+def _wrap_one(wrap_one: Callable, seed: int, kept: np.ndarray | None, verbose: int) -> tuple:
+    network, model = wrap_one(random_state=check_random_state(seed), kept=kept, verbose=verbose)
+    if not isinstance(network, NeuralNet):
+        return network, model
+    return _Packed(type(network), dict(vars(network))), model
+
+
+@dataclass(frozen=True, eq=False)
+class _Packed:
+    """A net on its way between processes: skorch's own pickling refuses classes of a script."""
+
+    cls: type[NeuralNet]
+    state: dict
+
+
+def _unpacked(pair: tuple) -> tuple[torch.nn.Module | NeuralNet, FunctionalModel]:
+    """Return a network as `wrap` returned it."""
+    packed, model = pair
+    if not isinstance(packed, _Packed):
+        return packed, model
+    network = object.__new__(packed.cls)
+    vars(network).update(packed.state)
+    return network, model
 
 
 def restore(estimator_: _Model, model: FunctionalModel, theta: torch.Tensor) -> _Model:
@@ -332,7 +366,7 @@ def _train(
 ) -> tuple[NeuralNet, FunctionalModel]:
     """Clone a net, check it on two rows, and only then train it."""
     seed = draw_seed(random_state)
-    initialized = initialized_clone(net, training.device, seed)
+    initialized = initialized_clone(net, training.device, seed, anew=training.anew)
     received = _received(initialized, training)
     untrained = _freeze_net(initialized, received)
     check_same_function(initialized, untrained, training.X, received.X, training.input_shape)
