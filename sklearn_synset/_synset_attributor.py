@@ -6,7 +6,7 @@ from numbers import Integral, Real
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
+from sklearn.base import BaseEstimator, TransformerMixin, _fit_context, clone
 from sklearn.utils import check_random_state, get_tags
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -27,13 +27,17 @@ from sklearn_synset._data.input_checks import (
     check_groups,
     check_range,
     check_row_shape,
+    exact_labels,
     refuse_masked,
+    result_dtype,
 )
 from sklearn_synset._data.partition import auto_n_groups, class_wise_kmeans
 from sklearn_synset._data.removed_rows import removed_rows
-from sklearn_synset._data.row_source import RowSource
+from sklearn_synset._data.row_source import RowSource, row_dtype
 from sklearn_synset._data.target import (
+    column_order,
     encode_target,
+    label_codes,
     n_outputs,
     read_target,
     rows_of_known_labels,
@@ -46,6 +50,9 @@ from sklearn_synset._distillation.distilled_synset import (
     starting_synset,
     whole_synset,
 )
+from sklearn_synset._network.identifier_rows import as_integers, integers_of
+from sklearn_synset._network.module_rows import module_rows
+from sklearn_synset._network.new_weights import starts_anew
 from sklearn_synset._network.operation_count import multiplications
 from sklearn_synset._network.training_loss import one_hot_targets
 from sklearn_synset._network.wrapped_model import restore, wrap, wrap_each
@@ -62,6 +69,7 @@ from sklearn_synset._probes.probed_fidelity import (
 from sklearn_synset._retraining.leave_out import LeaveOut
 from sklearn_synset._runtime.torch_interop import (
     as_array,
+    as_tensor,
     draw_plan_seeds,
     draw_seed,
     keep_global_state,
@@ -72,6 +80,8 @@ from sklearn_synset._runtime.transaction import all_or_nothing
 __all__ = ["SynsetAttributor"]
 
 _FLOATS = (np.float64, np.float32)
+# Integers are kept as they came until the network has been tried on them.
+_NUMBERS = (*_FLOATS, np.int64, np.int32, np.int16, np.int8, np.uint8, np.uint16, np.uint32)
 _N_QUERIES = 300
 
 
@@ -102,8 +112,10 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
 
     initialization : {"centroid", "random"} or callable, default="centroid"
         What the synset starts from. "centroid": the rows that the network fits worst, and means of
-        clusters of the others; "random": random rows. A callable maps `(X, targets, residual_norm,
-        size, generator)`, a group's rows, to averages (size, n_k) and weights (size,).
+        clusters of the others, but random rows where the network reads whole numbers as
+        identifiers, as embeddings do; "random": random rows. A callable maps `(X, targets,
+        residual_norm, size, generator)`, a group's rows, to averages (size, n_k) and weights
+        (size,).
 
     distance : {"prediction", "squared_error", "cosine"} or callable, default="prediction"
         What is made small between the synset's and the training rows' group gradients. "prediction"
@@ -154,6 +166,17 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         "loss" or "prediction" (regression, in the target's unit). "auto" is the margin for labels
         and the prediction for values. A callable maps outputs (..., n, C) and labels (n,) to
         values (..., n), larger for a better model.
+
+    task : {"auto", "classification", "multilabel", "regression"}, default="auto"
+        What `y` holds. "auto" takes strings, booleans and integers (and floats that are at most 20
+        different integers) for labels and other floats for values, unless the criterion of a
+        skorch net says otherwise; what may be both is refused. "classification": labels, or class
+        probabilities (n_rows, n_classes). "regression": values, such as counts, or 0 and 1.
+        "multilabel" is not offered yet.
+
+    classes : array-like of shape (n_classes,), default=None
+        All labels, for those without training rows; in the order of the outputs of a network that
+        is trained already. None: those in `y`, sorted.
 
     n_models : int, default=1
         Networks that are trained from different seeds and averaged; above 1 only for a skorch net
@@ -210,7 +233,8 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         The groups, in the order of the columns.
 
     X_synset_ : ndarray of shape (n_synset, n_features...)
-        Inputs of the synset.
+        Inputs of the synset, as the module receives them: of a skorch net with a `dataset`,
+        `collate_fn` or `infer` of its own, what these make of rows.
 
     y_synset_ : ndarray of shape (n_synset, n_outputs)
         Its targets: class probabilities, or values.
@@ -307,6 +331,8 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
             StrOptions({"auto", "margin", "probability", "logit", "loss", "prediction"}),
             callable,
         ],
+        "task": [StrOptions({"auto", "classification", "multilabel", "regression"})],
+        "classes": [None, "array-like"],
         "n_models": [Interval(Integral, 1, None, closed="left")],
         "n_probes": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],
         "input_shape": [None, tuple, list],
@@ -335,6 +361,8 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         removal="leave_one_out",
         n_removals=200,
         objective="auto",
+        task="auto",
+        classes=None,
         n_models=1,
         n_probes="auto",
         input_shape=None,
@@ -359,6 +387,8 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         self.removal = removal
         self.n_removals = n_removals
         self.objective = objective
+        self.task = task
+        self.classes = classes
         self.n_models = n_models
         self.n_probes = n_probes
         self.input_shape = input_shape
@@ -383,7 +413,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
             are written to a temporary file once, which lasts as long as the rows are kept.
 
         y : array-like of shape (n_rows,) or (n_rows, n_targets), default=None
-            Labels, or values. None takes those in a dataset.
+            Labels, class probabilities, or values, see `task`. None takes those in a dataset.
 
         groups : array-like of shape (n_rows,), default=None
             Label of each row's group; k-means within each class if None.
@@ -414,18 +444,23 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         X, y = rows_of(X, y)
         refuse_masked(X, "X")
         refuse_masked(y, "y")
-        X, y = validate_data(self, X, y, dtype=_FLOATS, allow_nd=True, multi_output=True)
+        y = exact_labels(y)
+        X, y = validate_data(self, X, y, dtype=_NUMBERS, allow_nd=True, multi_output=True)
         check_range(X)
         with keep_global_state():
             random_state = check_random_state(self.random_state)
-            classes, target = read_target(y, self.estimator)
+            classes, encoded = read_target(y, self.estimator, self.task, self.classes)
+            target = label_codes(encoded, classes)
             self._check_objective(classes, target)
+            groups = None if groups is None else check_groups(groups, X)
+            X, takes_integers = self._as_numbers(X)
             group_labels = self._partition(X, target, classes, groups, random_state)
             groups, codes = np.unique(group_labels, return_inverse=True)
             _check_several_groups(groups, X)
-            networks = self._wrap(X, target, classes, random_state)
+            networks = self._wrap(X, encoded, classes, random_state)
             models = [model for _, model in networks]
-            rows = self._training_rows(models[0], X, target, codes)
+            X_given, X = X, module_rows(networks[0][0], X, self._input_shape())
+            rows = self._training_rows(models[0], X, encoded, codes)
             use_one_thread_if_small(
                 len(groups) * multiplications(models[0], rows.X) * min(len(X), 500)
             )
@@ -444,6 +479,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         self.estimators_ = [estimator for estimator, _ in networks]
         self.estimator_ = self.estimators_[0]
         self.classes_, self.group_labels_, self.groups_ = classes, group_labels, groups
+        self._row_shape, self._takes_integers = X_given.shape[1:], takes_integers
         self._expose(distilled)
         warn_if_unfaithful(self.fidelity_)
         return self
@@ -516,10 +552,10 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
             answer = attribution_to_rows(self._online, X, target, function, return_std=return_std)
             return answer if return_std else answer[0]
         effects = self._online.attributions_by_network(X, target, function)
-        attributions = effects.mean(0).astype(X.dtype)
+        attributions = effects.mean(0).astype(result_dtype(X))
         if not return_std:
             return attributions
-        return attributions, standard_error(effects).astype(X.dtype)
+        return attributions, standard_error(effects).astype(result_dtype(X))
 
     def most_influential_rows(self, X, y=None, *, n_rows=5, direction="both", objective=None):
         """Return the training rows that matter most to each query, without the whole matrix.
@@ -617,7 +653,8 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         is_prediction = self.objective in ("auto", "prediction") and model.loss == "squared_error"
         function = self._objective(model, "loss" if is_prediction else None)
         own_group = self._centres.assign(X, target)
-        return self._online.out_of_fold_objectives(X, target, own_group, function).astype(X.dtype)
+        objectives = self._online.out_of_fold_objectives(X, target, own_group, function)
+        return objectives.astype(result_dtype(X))
 
     def score(self, X, y=None):
         """Return the synset's fidelity on some rows, measured against the probes.
@@ -791,14 +828,25 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
     def _partition(self, X, target, classes, groups, random_state):
         """Return the label of each row's group."""
         if groups is not None:
-            return check_groups(groups, X)
-        n_classes = 1 if classes is None else len(classes)
+            return groups
+        n_classes = 1 if classes is None else len(np.unique(target))
         n_groups = self.n_groups
         if n_groups == "auto":
             n_groups = auto_n_groups(len(X), n_classes)
         return class_wise_kmeans(
             X, target, n_groups, classification=classes is not None, random_state=random_state
         )
+
+    def _as_numbers(self, X):
+        """Return rows as floats, or as integers if the network needs such, and whether it does."""
+        inner = getattr(self.estimator, "estimator", self.estimator)
+        found = integers_of(inner, X, self._input_shape())
+        if found is not None:
+            return found, True
+        return (X if X.dtype.kind == "f" else X.astype(np.float64)), False
+
+    def _input_shape(self):
+        return None if self.input_shape is None else tuple(self.input_shape)
 
     def _wrap(self, X, target, classes, random_state):
         """Return the network of each seed, as an estimator and as a function."""
@@ -808,15 +856,20 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
                 f"n_models={self.n_models} needs a network that is trained in fit, a skorch net or "
                 f"None; got {type(self.estimator).__name__}."
             )
+        is_net = isinstance(self.estimator, NeuralNet)
         train = partial(
             wrap,
-            self.estimator,
+            # Without what a former fit left: other processes are sent no weights to train from.
+            clone(self.estimator) if is_net else self.estimator,
             X,
             target,
             classes=classes,
-            input_shape=None if self.input_shape is None else tuple(self.input_shape),
+            input_shape=self._input_shape(),
             weight_decay=self.weight_decay,
             device=self.device,
+            output_order=None if classes is None else column_order(self.classes),
+            is_task_given=self.task != "auto",
+            anew=is_net and starts_anew(self.estimator, several=self.n_models > 1),
         )
         seeds = [draw_seed(random_state) for _ in range(self.n_models)]
         return wrap_each(train, seeds, stage="Training", n_jobs=self.n_jobs, verbose=self.verbose)
@@ -840,7 +893,8 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         generator = torch.Generator().manual_seed(seeds.synset)
         names = [field.name for field in fields(Distillation)]
         settings = Distillation(**{name: getattr(self, name) for name in names})
-        settings = replace(settings, max_iter=plan.max_iter)
+        is_fixed = not rows.X[:1].is_floating_point()  # integers cannot be moved
+        settings = replace(settings, max_iter=0 if is_fixed else plan.max_iter)
         start = starting_synset(models[0], rows, settings, generator)
         leave_out = self._leave_out(seeds.synset)
         return distil_synset(models, rows, start, leave_out, settings, generator)
@@ -865,10 +919,13 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
 
     def _training_rows(self, model, X, target, codes):
         """Return the training rows as tensors, on the network's device."""
-        rows = RowSource.to_keep(X, model.dtype, model.device)
+        rows = RowSource.to_keep(X, row_dtype(X, model.dtype), model.device)
         order = torch.from_numpy(np.argsort(codes, kind="stable")).to(model.device)
         rows_by_group = list(order.split(np.bincount(codes).tolist()))
-        targets = one_hot_targets(model, encoded_labels(model, target))
+        is_soft = model.loss == "cross_entropy" and target.ndim == 2
+        targets = as_tensor(target, dtype=model.dtype, device=model.device) if is_soft else None
+        if targets is None:
+            targets = one_hot_targets(model, encoded_labels(model, target))
         return TrainingRows(rows, targets, rows_by_group, self.batch_size)
 
     def _leave_out(self, seed):
@@ -893,13 +950,18 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         X, y = rows_of(X, y)
         refuse_masked(X, "X")
         with CHECK_TURN:
-            X = validate_data(self, X, dtype=_FLOATS, allow_nd=True, reset=False)
-            check_row_shape(X, self._online.synset.X.shape[1:])
+            kinds = _NUMBERS if self._takes_integers else _FLOATS
+            X = validate_data(self, X, dtype=kinds, allow_nd=True, reset=False)
+            X = as_integers(X) if self._takes_integers else X
+            check_row_shape(X, self._row_shape)
+            if y is not None and drop_unseen:
+                X, y = rows_of_known_labels(X, y, self.classes_)
             if y is not None:
-                if drop_unseen:
-                    X, y = rows_of_known_labels(X, y, self.classes_)
-                return X, encode_target(y, self.classes_, X, self._online.models[0].n_outputs)
-        return X, self._online.predictions(X)
+                order = None if self.classes_ is None else column_order(self.classes)
+                n_targets = self._online.models[0].n_outputs
+                y = encode_target(exact_labels(y), self.classes_, X, n_targets, order)
+        X = module_rows(self.estimator_, X, self._input_shape())
+        return X, self._online.predictions(X) if y is None else y
 
     def _probed_effects(self, X, y=None):
         """Return what `score` compares: effects (n_queries, n_probes), predicted and measured."""

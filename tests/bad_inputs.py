@@ -14,10 +14,13 @@ import scipy.sparse
 import torch
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from skorch import NeuralNet, NeuralNetClassifier
 from skorch.callbacks import Callback
+from skorch.dataset import Dataset as SkorchDataset
 from torch import nn
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from sklearn_synset import SynsetAttributor
 from tests.problems import seeded
@@ -185,6 +188,59 @@ def hooked():
     return module
 
 
+def fitted_to_zeros_and_ones():
+    """Return a module that was trained on 0 and 1 by squared error, in closed form."""
+    module, design = linear(1), np.c_[X, np.ones(N)]
+    weight = torch.as_tensor(np.linalg.lstsq(design, X[:, 0] > 0, rcond=None)[0])
+    with torch.no_grad():
+        module.weight.copy_(weight[None, :4]), module.bias.copy_(weight[4])
+    return module
+
+
+class Ending(nn.Module):
+    """A network, and an operation on its output that is no layer."""
+
+    def __init__(self, network, operation):
+        super().__init__()
+        self.network, self.operation = network, operation
+
+    def forward(self, X):
+        return self.operation(self.network(X))
+
+
+class HotNet(NeuralNetClassifier):
+    def infer(self, x, **fit_params):
+        return super().infer(x, **fit_params) / 3
+
+
+class Shaking(SkorchDataset):
+    def transform(self, X, y):
+        X, y = super().transform(X, y)
+        return X + np.random.normal(size=X.shape), y
+
+
+class Parts(SkorchDataset):
+    def transform(self, X, y):
+        X, y = super().transform(X, y)
+        return {"X": X, "mask": X}, y
+
+
+def doubled(items):
+    X, y = default_collate(items)
+    return 2 * X, y
+
+
+class Hashing(nn.Module):
+    """Reads the first column as an identifier."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(8, 3)
+
+    def forward(self, X):
+        return self.embedding(X[:, 0].long() % 8)
+
+
 def module_case(what, error, says, build):
     return BadInput(what, error, says, lambda: fit(estimator=seeded(build)))
 
@@ -228,6 +284,11 @@ SECTIONS = {
         BadInput("an empty dataset", ValueError, "Found a dataset with 0 items",
                  lambda: fit(Items([]))),
         BadInput("complex", ValueError, "Complex data not supported", lambda: fit(X + 1j)),
+        BadInput("a dict", TypeError, "X is a dict of several inputs ('a', 'b')",
+                 lambda: fit({"a": X, "b": X})),
+        BadInput("a ``DataLoader``", TypeError,
+                 "X is a DataLoader; pass its dataset, loader.dataset",
+                 lambda: fit(DataLoader(Items(list(zip(X, Y, strict=True)))), None)),
         BadInput("words", ValueError, "could not convert string to float",
                  lambda: fit(frame(a="x"))),
         BadInput("a frame with categories", ValueError, "could not convert string to float",
@@ -272,8 +333,49 @@ SECTIONS = {
         BadInput("complex", ValueError, "Complex data not supported", lambda: fit(y=Y + 1j)),
         BadInput("three dimensions", ValueError, "Found array with dim 3",
                  lambda: fit(y=np.zeros((N, 3, 1)))),
-        BadInput("one-hot integers", ValueError, "y should be a 1d array",
-                 lambda: fit(y=np.eye(3, dtype=int)[Y])),
+        BadInput("one-hot rows for a module, and no ``task``", ValueError,
+                 "may hold class probabilities or values: its rows sum to 1",
+                 lambda: fit(y=np.eye(3)[Y], estimator=linear())),
+        BadInput("several labels a row for a module, and no ``task``", ValueError,
+                 "several labels a row, or values? Pass task='regression' for values",
+                 lambda: fit(y=X > 0, estimator=linear(4))),
+        BadInput("several labels a row for a net", ValueError, "y holds several labels a row",
+                 lambda: fit(y=X > 0)),
+        BadInput("several integers a row for a net", ValueError, "y should be a 1d array",
+                 lambda: fit(y=np.stack([Y, Y + 1], axis=1))),
+        BadInput("``task='multilabel'``", ValueError,
+                 "task='multilabel' is not offered yet: explain one label at a time",
+                 lambda: fit(y=X > 0, task="multilabel")),
+        BadInput("rows that are no class probabilities", ValueError,
+                 "must hold class probabilities, not negative and with a sum of 1 in each row",
+                 lambda: fit(y=X[:, :3], task="classification")),
+        BadInput("class probabilities for another criterion", ValueError,
+                 "Class probabilities as y need criterion=torch.nn.CrossEntropyLoss",
+                 lambda: fit(y=np.eye(3)[Y], task="classification",
+                             estimator=net(nn.Sequential(linear(), nn.Softmax(1)),
+                                           criterion=nn.NLLLoss))),
+        BadInput("values with ``task='classification'``", ValueError, "Unknown label type",
+                 lambda: fit(y=VALUES, task="classification")),
+        BadInput("labels that are not in ``classes``", ValueError,
+                 "y holds labels that are not in classes=[0, 1]: [2]",
+                 lambda: fit(classes=[0, 1])),
+        BadInput("``classes`` that repeat", ValueError, "classes must differ from each other",
+                 lambda: fit(classes=[0, 1, 2, 2])),
+        BadInput("``classes`` in two dimensions", ValueError, "classes must be one-dimensional",
+                 lambda: fit(classes=[[0, 1, 2]])),
+        BadInput("``classes`` for values", ValueError, "classes are for labels, but y holds values",
+                 lambda: fit(y=VALUES, classes=[0, 1], estimator=linear(1))),
+        BadInput("another number of ``classes`` than of probabilities", ValueError,
+                 "y has 3 columns, but there are 2 classes",
+                 lambda: fit(y=np.eye(3)[Y], classes=[0, 1])),
+        BadInput("a class without rows that ``classes`` does not name", ValueError,
+                 "If a class has no rows, pass all of them as classes=[...]",
+                 lambda: fit(y=Y % 2, estimator=linear())),
+        BadInput("counts under a single output, and no ``task``", ValueError,
+                 "If y holds values, pass task='regression'", lambda: fit(estimator=linear(1))),
+        BadInput("0 and 1 that a module fits as values, and no ``task``", ValueError,
+                 "fits them better as the values 0 and 1",
+                 lambda: fit(y=(X[:, 0] > 0).astype(int), estimator=fitted_to_zeros_and_ones())),
         BadInput("several values, with the objective \"prediction\"", ValueError,
                  "needs a model with one output, got 2",
                  lambda: fit(y=X[:, :2], estimator=linear(2))),
@@ -375,6 +477,14 @@ SECTIONS = {
     "Networks": [
         BadInput("no network", TypeError, "estimator must be None, a torch.nn.Module, a skorch net",
                  lambda: fit(estimator="network")),
+        BadInput("a pipeline that ends in a net", TypeError,
+                 "make_pipeline(*steps[:-1], SynsetAttributor(net))",
+                 lambda: fit(estimator=make_pipeline(StandardScaler(), net()))),
+        module_case("complex weights", ValueError, "The module's weight is complex",
+                    lambda: nn.Linear(4, 3, dtype=torch.complex128)),
+        BadInput("identifiers that the network's dtype does not hold", ValueError,
+                 "X holds integers up to 120000000",
+                 lambda: fit(np.c_[1.2e9 + Y, X], estimator=seeded(Hashing))),
         BadInput("a class", TypeError, "estimator must be None, a torch.nn.Module, a skorch net",
                  lambda: fit(estimator=nn.Linear)),
         module_case("a weight that is NaN or infinite", ValueError,
@@ -418,9 +528,28 @@ SECTIONS = {
         module_case("a backward hook", ValueError, "backward hooks", hooked),
         module_case("``DataParallel``", ValueError, "nn.DataParallel",
                     lambda: nn.DataParallel(linear())),
+        module_case("a sigmoid for each of several classes", ValueError,
+                    "The module ends in Sigmoid with 3 outputs",
+                    lambda: nn.Sequential(linear(), nn.Sigmoid())),
+        BadInput("an output that may be a logit or a probability", ValueError,
+                 "The module's single output may be a probability or a logit",
+                 lambda: fit(y=Y % 2, estimator=Ending(linear(1), lambda z: z.clamp(0, 1)))),
         module_case("a hook that fails", ValueError, "It says: broken", lambda: broken_hook()),
         BadInput("a frozen net that is not fitted", NotFittedError, "is not fitted",
                  lambda: fit(estimator=FrozenEstimator(net()))),
+        net_case("a net whose ``infer`` changes outputs",
+                 "HotNet.forward computes another function than its module", cls=HotNet),
+        net_case("a dataset that changes rows at random",
+                 "when other rows, or other random numbers, are around: dataset=Shaking",
+                 dataset=Shaking),
+        BadInput("a dataset that makes several inputs of a row", TypeError,
+                 "The module must take one tensor, but the net calls it with (X=, mask=)",
+                 lambda: fit(estimator=net(dataset=Parts))),
+        net_case("a ``collate_fn`` in training alone",
+                 "The net is trained on other rows than it predicts: iterator_train__collate_fn",
+                 iterator_train__collate_fn=doubled),
+        net_case("logits for ``NLLLoss`` that takes log-probabilities",
+                 "NLLLoss expects log-probabilities", cls=NeuralNet, criterion=nn.NLLLoss),
         net_case("a net of another width", "output width must be 3", module=linear(4)),
         net_case("a criterion that is not supported", "Supported criteria are",
                  criterion=nn.MultiMarginLoss),
@@ -543,7 +672,7 @@ Not refused, as it may be meant: groups of one row; groups that mix classes; fea
 constant; rows that repeat; a network in training mode (a copy is put into evaluation mode); half
 precision (computed in single precision); attention (computed without fused kernels); frozen, tied
 and unused parameters; a network that turns its rows into integers, whose averages mean nothing to
-it: give such a one ``initialization="random"``. Not a number is returned where there is nothing to
+it: its synset rows are real rows. Not a number is returned where there is nothing to
 compare, by `score` and `fidelity_` with fewer than two probes, and nowhere else.
 """
 

@@ -233,12 +233,18 @@ class LeaveOutNetworks:
         """Return the codes (q,) of the predicted labels, or the predicted values (q,) or (q, C)."""
         outputs = finite(as_array(torch.stack(self._outputs(X)).mean(0)), "outputs")
         if self.models[0].loss == "cross_entropy":
+            threshold = self.models[0].threshold
+            if outputs.shape[1] == 2 and threshold != 0.5:
+                # Of log-odds, so that a threshold of 0 or 1 is none.
+                with np.errstate(divide="ignore"):
+                    bound = np.log(threshold) - np.log1p(-threshold)
+                return (outputs[:, 1] - outputs[:, 0] > bound).astype(np.int64)
             return outputs.argmax(1)
         return outputs[:, 0] if outputs.shape[1] == 1 else outputs
 
     def rows_of(self, X: np.ndarray) -> RowSource:
         """Return queries (q, d...) as the networks take them."""
-        return RowSource(X, self.models[0].dtype, self.models[0].device)
+        return RowSource.to_read(X, self.models[0].dtype, self.models[0].device)
 
     @torch.no_grad()
     def _outputs(self, X: np.ndarray) -> list[torch.Tensor]:

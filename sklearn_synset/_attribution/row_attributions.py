@@ -8,6 +8,7 @@ import torch
 from sklearn_synset._attribution.leave_out_networks import LeaveOutNetworks, encoded_labels
 from sklearn_synset._attribution.row_allocation import share_out, share_out_remainder
 from sklearn_synset._attribution.standard_error import check_several_networks, standard_error
+from sklearn_synset._data.input_checks import result_dtype
 from sklearn_synset._data.row_source import RowSource, row_slices
 from sklearn_synset._objective.objective import Objective
 from sklearn_synset._runtime.torch_interop import as_array
@@ -49,7 +50,7 @@ def sample_attributions(
     codes = group_codes(online)
     scores = online.attributions_by_network(X, target, objective)
     model = online.models[0]
-    queries = RowSource(X, model.dtype, model.device)
+    queries = RowSource.to_read(X, model.dtype, model.device)
     labels = encoded_labels(model, target)
     for block in row_slices(len(X), _queries_at_once(online, len(codes))):
         effects = [
@@ -94,8 +95,9 @@ def attribution_to_rows(
     """
     if return_std:
         check_several_networks(len(online.models))
+    dtype = result_dtype(X)
     parts = [
-        (each.mean(0).astype(X.dtype), standard_error(each).astype(X.dtype) if return_std else None)
+        (each.mean(0).astype(dtype), standard_error(each).astype(dtype) if return_std else None)
         for _, each in sample_attributions(online, X, target, objective)
     ]
     attributions = np.concatenate([part for part, _ in parts])
@@ -131,7 +133,7 @@ def most_influential(
         for _, each in sample_attributions(online, X, target, objective)
     ]
     indices, values = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return indices, values.astype(X.dtype)
+    return indices, values.astype(result_dtype(X))
 
 
 def largest_attributions(

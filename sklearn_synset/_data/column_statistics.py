@@ -46,8 +46,9 @@ def _add_rows(statistics: ColumnStatistics, rows: torch.Tensor, n_seen: int) -> 
     """Update the statistics, with sums of squares in the place of scales, in place."""
     mean, squares, lower, upper = statistics
     own_mean = rows.mean(0, dtype=torch.float64)
-    # Around their mean, squares are small enough for the rows' own dtype.
-    squares += (rows - own_mean.to(rows.dtype)).square_().sum(0, dtype=torch.float64)
+    # Around their mean, squares are small enough for the rows' own dtype, if that has fractions.
+    dtype = rows.dtype if rows.is_floating_point() else torch.float64
+    squares += (rows - own_mean.to(dtype)).square_().sum(0, dtype=torch.float64)
     gap, share = own_mean - mean, len(rows) / (n_seen + len(rows))
     squares += gap.square() * (n_seen * share)
     mean += gap * share

@@ -4,6 +4,7 @@ import contextlib
 import os
 import tempfile
 import weakref
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,8 @@ def rows_of(X: object, y: object) -> tuple[object, object]:
     rows are drawn once. The file is in Python's folder for temporary files (`TMPDIR`), as large as
     the rows, and removed as soon as nothing uses the rows any more.
     """
+    _refuse_other_containers(X)
+    X = _plain_tensor(X)
     if isinstance(y, SliceDataset):
         y = _labels_of(y)
     if not isinstance(X, (Dataset, SliceDataset)):
@@ -59,6 +62,27 @@ def rows_of(X: object, y: object) -> tuple[object, object]:
     # A skorch dataset without labels gives each row the same one.
     has_labels = not (isinstance(X, SkorchDataset) and X.y is None)
     return rows, labels if y is None and has_labels else y
+
+
+def _refuse_other_containers(X: object) -> None:
+    """Raise a TypeError for inputs that are known from torch and skorch, and say what to pass."""
+    if isinstance(X, DataLoader):
+        raise TypeError("X is a DataLoader; pass its dataset, loader.dataset.")
+    if isinstance(X, Mapping):
+        names = ", ".join(repr(name) for name in X)
+        raise TypeError(
+            f"X is a {type(X).__name__} of several inputs ({names}), but rows of one array are "
+            "expected. Put the inputs side by side, as columns of one array, and wrap the module "
+            "in one that cuts its rows into them."
+        )
+
+
+def _plain_tensor(X: object) -> object:
+    """Return a tensor such that numpy can read it, without its gradient; other rows as they are."""
+    if not isinstance(X, torch.Tensor):
+        return X
+    is_half = X.dtype in (torch.float16, torch.bfloat16)
+    return X.detach().cpu().to(torch.float32 if is_half else X.dtype).resolve_conj()
 
 
 def _labels_of(y: SliceDataset) -> np.ndarray:

@@ -34,7 +34,7 @@ class GroupCentres:
     has_class: np.ndarray | None
 
     def assign(self, X: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Return the group with the nearest centre, among those that hold the row's class.
+        """Return the group with the nearest centre, among those that hold the row's class if any.
 
         Parameters
         ----------
@@ -60,6 +60,8 @@ class GroupCentres:
         groups = np.empty(len(rows), dtype=np.int64)
         for code in np.unique(y):
             candidates = np.flatnonzero(self.has_class[:, code])
+            if not len(candidates):  # a class without training rows
+                candidates = np.arange(len(self.centres))
             members = y == code
             nearest = _nearest(rows[members], self.centres[candidates])
             groups[members] = candidates[nearest]

@@ -25,6 +25,8 @@ def check_range(X: np.ndarray) -> None:
     X : ndarray of shape (n, d...)
         Finite rows.
     """
+    if X.dtype.kind != "f":
+        return
     largest = max(abs(float(X.max())), abs(float(X.min())))
     limit = float(np.sqrt(np.finfo(X.dtype).max / X.size)) / 2
     if largest > limit:
@@ -68,6 +70,7 @@ def check_groups(groups: object, X: np.ndarray) -> np.ndarray:
         If there is not one for each row, or one is missing.
     """
     refuse_masked(groups, "groups")
+    groups = exact_labels(groups)
     shape = np.shape(groups)  # type: ignore[call-overload]
     if len(shape) != 1 and shape[1:] != (1,):
         raise ValueError(f"groups should be a 1d array, got an array of shape {shape} instead.")
@@ -76,6 +79,42 @@ def check_groups(groups: object, X: np.ndarray) -> np.ndarray:
     refuse_missing(labels, "groups")
     sorted_labels(labels, "groups")
     return labels
+
+
+def exact_labels(labels: object) -> object:
+    """Return labels such that no integer becomes a float on its way into an array.
+
+    Parameters
+    ----------
+    labels : array-like
+        Of any type.
+
+    Returns
+    -------
+    labels : array-like
+        An array of integers or booleans in the place of a pandas array that may hold missing
+        values and holds none, and of Python integers that have no common dtype in numpy; all
+        others are returned as they came.
+
+    Examples
+    --------
+    >>> from sklearn_synset._data.input_checks import exact_labels
+    >>> exact_labels([2**63, -1])
+    array([9223372036854775808, -1], dtype=object)
+    """
+    dtype = getattr(labels, "dtype", None)
+    exact = getattr(dtype, "numpy_dtype", None)
+    if exact is not None and exact.kind in "iub" and not labels.isna().any():  # type: ignore[attr-defined]
+        return labels.to_numpy(dtype=exact)  # type: ignore[attr-defined]
+    if isinstance(labels, (list, tuple)) and all(type(each) is int for each in labels):
+        found = np.asarray(labels)
+        return found if found.dtype.kind in "iu" else np.asarray(labels, dtype=object)
+    return labels
+
+
+def result_dtype(X: np.ndarray) -> np.dtype:
+    """Return the dtype of results for rows: theirs, and float64 for integers."""
+    return X.dtype if X.dtype.kind == "f" else np.dtype(np.float64)
 
 
 def refuse_missing(labels: np.ndarray, name: str) -> None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sklearn_synset._data.input_checks import unknown_labels
+from sklearn_synset._data.input_checks import exact_labels, unknown_labels
 
 
 def removed_rows(
@@ -45,7 +45,7 @@ def removed_rows(
         raise TypeError("leave_out needs groups, rows or both.")
     removed = np.zeros(len(group_labels), dtype=bool)
     if groups is not None:
-        groups = np.atleast_1d(np.asarray(groups))
+        groups = np.atleast_1d(np.asarray(exact_labels(groups)))
         if groups.ndim > 1:
             raise ValueError(f"groups should be a 1d array, got an array of shape {groups.shape}.")
         unknown = unknown_labels(groups, group_labels)

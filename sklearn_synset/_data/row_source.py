@@ -95,6 +95,11 @@ class RowSource:
         with np.errstate(over="ignore"):
             return cls(array.astype(_numpy_dtype(dtype)) if is_small else array, dtype, device)
 
+    @classmethod
+    def to_read(cls, array: np.ndarray, dtype: torch.dtype, device: torch.device) -> "RowSource":
+        """Return rows as a network of some dtype takes them: integers stay integers."""
+        return cls(array, row_dtype(array, dtype), device)
+
     def converted(self) -> np.ndarray:
         """Return all rows as an array of the dtype; the array itself if it is of that."""
         return self._array.astype(_numpy_dtype(self.dtype), copy=False)
@@ -202,6 +207,11 @@ def row_slices(n_rows: int, size: int) -> Iterator[slice]:
     """
     for start in range(0, n_rows, size):
         yield slice(start, min(start + size, n_rows))
+
+
+def row_dtype(rows: np.ndarray, dtype: torch.dtype) -> torch.dtype:
+    """Return what rows are converted to: integers stay such, others take a network's dtype."""
+    return torch.int64 if rows.dtype.kind in "iu" else dtype
 
 
 def _numpy_dtype(dtype: torch.dtype) -> np.dtype:

@@ -16,5 +16,8 @@ def spread_of(rows: Rows) -> torch.Tensor:
     """Return the root mean squared distance of rows (n, d...) from their mean."""
     if len(rows) <= at_once(rows):
         rows = rows[:].flatten(1)
+        rows = rows if rows.is_floating_point() else rows.double()
         return (rows - rows.mean(0)).square().sum(1).mean().sqrt()
-    return column_statistics(rows).scale.square().sum().sqrt().to(rows[:1])
+    first = rows[:1]
+    spread = column_statistics(rows).scale.square().sum().sqrt()
+    return spread.to(first) if first.is_floating_point() else spread

@@ -12,6 +12,7 @@ from sklearn_synset._distillation.distance import Distance
 from sklearn_synset._distillation.distil import Distilled, distil
 from sklearn_synset._distillation.initialization import Initialization, auto_sizes, starting_rows
 from sklearn_synset._network.functional_model import FunctionalModel
+from sklearn_synset._network.identifier_rows import hold_identifiers
 from sklearn_synset._network.training_loss import residual_norm
 from sklearn_synset._retraining.leave_out import LeaveOut
 from sklearn_synset._retraining.synset import Synset
@@ -70,7 +71,8 @@ def starting_synset(
     # Products of k-means are small, and numpy's threads would wait for each other.
     with threadpool_limits(1, user_api="blas"):
         parts = starting_rows(
-            rows.X, rows.targets, rows.rows_by_group, residual, sizes, initialization, generator
+            *(rows.X, rows.targets, rows.rows_by_group, residual, sizes, initialization, generator),
+            of_identifiers=hold_identifiers(model, rows.X),
         )
     return Synset(*parts, torch.from_numpy(group_sizes).to(rows.targets))
 

@@ -136,6 +136,7 @@ def starting_rows(
     sizes: np.ndarray,
     initialization: str | Initialization,
     generator: torch.Generator,
+    of_identifiers: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Make the starting rows of all groups.
 
@@ -162,6 +163,12 @@ def starting_rows(
     generator : torch.Generator
         On the CPU.
 
+    of_identifiers : bool, default=False
+        Whether rows hold identifiers, whose averages are no rows: "centroid" takes random rows
+        then, and the row next to each average of a callable takes its place. With the worst rows
+        and a row of each cluster of the others, effects were 1.8 times too small; with random
+        rows, 0.9 times.
+
     Returns
     -------
     X_synset : Tensor of shape (s, d...)
@@ -176,9 +183,11 @@ def starting_rows(
     group : Tensor of shape (s,)
         Group of each.
     """
+    if of_identifiers and initialization == "centroid":
+        initialization = "random"
     make = INITIALIZATIONS[initialization] if isinstance(initialization, str) else initialization
     largest = [min(int(size), len(rows)) for size, rows in zip(sizes, rows_by_group, strict=True)]
-    inputs = targets.new_empty((sum(largest), *X.shape[1:]))
+    inputs = targets.new_empty((sum(largest), *X.shape[1:]), dtype=X[:1].dtype)
     outputs = targets.new_empty((sum(largest), targets.shape[1]))
     weights, groups = [], []
     end = 0
@@ -189,7 +198,10 @@ def starting_rows(
         average, weight = average.to(targets), weight.to(targets)
         _check_rows(average, weight, largest[k], len(rows))
         start, end = end, end + len(weight)
-        inputs[start:end] = _averages(average, members)
+        if of_identifiers:
+            inputs[start:end] = _medoids(average, members)
+        else:
+            inputs[start:end] = _averages(average, members)
         outputs[start:end] = average @ targets[rows]
         weights.append(weight)
         groups.append(torch.full((len(weight),), k, device=weight.device))
@@ -226,9 +238,18 @@ def _averages(average: torch.Tensor, X: Rows) -> torch.Tensor:
     return total
 
 
+def _medoids(average: torch.Tensor, X: Rows) -> torch.Tensor:
+    """Return the row (m, d...) next to each average, out of those that it is made of."""
+    rows = X[:].flatten(1).double()
+    distance = torch.cdist(average.double() @ rows, rows)
+    nearest = distance.masked_fill(average == 0, torch.inf).argmin(1)
+    return X[nearest]
+
+
 def _append_targets(X: torch.Tensor, targets: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
     """Append targets to rows so that k-means parts them first: (n, d + C)."""
-    return torch.cat([X.flatten(1), scale * targets], dim=1)
+    features = X.flatten(1) if X.is_floating_point() else X.flatten(1).double()
+    return torch.cat([features, scale * targets], dim=1)
 
 
 def _cluster(

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch.nn.parameter import is_lazy
 
+from sklearn_synset._data.row_source import row_dtype
 from sklearn_synset._runtime.torch_interop import as_tensor, keep_global_state
 
 
@@ -39,7 +40,8 @@ def probe(
         What the module returned.
     """
     largest = max(abs(float(X.max())), abs(float(X.min())))
-    if largest > torch.finfo(dtype).max:
+    dtype = row_dtype(X, dtype)
+    if dtype.is_floating_point and largest > torch.finfo(dtype).max:
         raise ValueError(
             f"X holds values up to {largest:.2g}, more than the network's {dtype} can hold."
         )
@@ -136,6 +138,8 @@ def trainable_parameters(module: torch.nn.Module) -> list[tuple[str, torch.nn.Pa
             raise ValueError(f"The module's {name} is not initialised; run the module once.")
         if parameter.is_meta:
             raise ValueError(f"The module's {name} is on the meta device, which holds no weights.")
+        if parameter.is_complex():
+            raise ValueError(f"The module's {name} is complex; real weights are expected.")
         if not parameter.isfinite().all():
             raise ValueError(f"The module's {name} holds NaN or infinity.")
     trainable = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
@@ -176,13 +180,14 @@ def check_output(output: torch.Tensor, n_outputs: int, loss: str, link: str) -> 
         If the width is another, or the values are not finite or not what the link takes.
     """
     what = "classes" if loss == "cross_entropy" else "targets"
-    if link == "single_logit" and n_outputs != 2:
+    is_single = link in ("single_logit", "sigmoid")
+    if is_single and n_outputs != 2:
         raise ValueError(f"A model of a single logit expects 2 classes, got {n_outputs}.")
-    expected = 1 if link == "single_logit" else n_outputs
+    expected = 1 if is_single else n_outputs
     if output_width(output) != expected:
         raise ValueError(
             f"The module's output width must be {expected} for {n_outputs} {what}, got "
-            f"{output_width(output)}."
+            f"{output_width(output)}.{_width_advice(output_width(output), expected, loss)}"
         )
     if not output.isfinite().all():
         raise ValueError("The module's output on training rows holds NaN or infinity.")
@@ -193,6 +198,16 @@ def check_output(output: torch.Tensor, n_outputs: int, loss: str, link: str) -> 
             "probabilities; got rows that are negative or do not sum to 1. For logits use "
             "criterion=torch.nn.CrossEntropyLoss."
         )
+
+
+def _width_advice(width: int, expected: int, loss: str) -> str:
+    """Return what to do about another width than y asks for."""
+    if loss != "cross_entropy":
+        return ""
+    if width == 1:
+        return " If y holds values, pass task='regression'."
+    is_more = width > expected
+    return " If a class has no rows, pass all of them as classes=[...]." if is_more else ""
 
 
 def output_width(output: torch.Tensor) -> int:

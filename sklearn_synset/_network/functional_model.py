@@ -10,7 +10,9 @@ import numpy as np
 import torch
 from torch.func import functional_call
 
-from sklearn_synset._network.checks import check_output, output_width, probe, trainable_parameters
+from sklearn_synset._data.row_source import row_dtype
+from sklearn_synset._network.checks import check_output, probe, trainable_parameters
+from sklearn_synset._network.last_layer import read_last_layer
 from sklearn_synset._network.recipe import Recipe
 from sklearn_synset._network.transform_checks import check_transforms
 from sklearn_synset._runtime.torch_interop import as_tensor, plain_attention, resolve_device
@@ -50,9 +52,10 @@ class FunctionalModel:
     n_outputs : int
         C, the number of logits or predictions of a row.
 
-    link : {"identity", "single_logit", "probability"}, default="identity"
+    link : {"identity", "single_logit", "probability", "softmax", "sigmoid"}, default="identity"
         What makes the logits: the module's output as it is; (0, z) of its single logit z; the
-        logarithm of its probabilities.
+        logarithm of its probabilities, as skorch's loss takes it or exactly; (0, z) of its single
+        probability of the second class.
 
     output_order : tuple of int, default=None
         Column of the module for each class; None if they are in order.
@@ -69,6 +72,12 @@ class FunctionalModel:
     recipe : Recipe or str, default=None
         How the network was trained; the reason why its training cannot be repeated; or None if
         nothing is known of it.
+
+    threshold : float, default=0.5
+        Probability of the second of two classes above which it is predicted.
+
+    activation : str, default=None
+        Name of a last layer that is left out of `module`, as its input is what is explained.
 
     Notes
     -----
@@ -89,9 +98,14 @@ class FunctionalModel:
     is_attention_plain: bool = False
     live_norms: tuple[str, ...] = ()
     recipe: Recipe | str | None = None
+    threshold: float = 0.5
+    activation: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_turn", threading.RLock())
+        if self.activation is not None:
+            parent, _, name = self.activation.rpartition(".")
+            setattr(self.module.get_submodule(parent), name, torch.nn.Identity())
 
     def __getstate__(self) -> dict:
         return {name: value for name, value in vars(self).items() if name != "_turn"}
@@ -121,6 +135,13 @@ class FunctionalModel:
         outputs : Tensor of shape (n, C)
             Logits in the order of the classes, or predictions.
         """
+        output = linked(self.module_outputs(theta, X, row_weight), self.link)
+        return output if self.output_order is None else output[:, list(self.output_order)]
+
+    def module_outputs(
+        self, theta: torch.Tensor, X: torch.Tensor, row_weight: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return what the module itself returns, (n, c); parameters as of a call."""
         is_flat = self.input_shape is not None and X.ndim == 2
         rows = X.reshape(len(X), *self.input_shape) if is_flat else X  # type: ignore[misc]
         attention = plain_attention() if self.is_attention_plain else nullcontext()
@@ -129,8 +150,7 @@ class FunctionalModel:
             state |= {f"{name}.row_weight": row_weight for name in self.live_norms}
         with self._turn, attention:  # type: ignore[attr-defined]
             output = functional_call(self.module, state, (rows,))
-        output = linked(output.reshape(len(X), -1), self.link)
-        return output if self.output_order is None else output[:, list(self.output_order)]
+        return output.reshape(len(X), -1)
 
     def unflatten(self, theta: torch.Tensor) -> dict[str, torch.Tensor]:
         """Cut a weight vector into the module's parameters.
@@ -178,7 +198,7 @@ def linked(output: torch.Tensor, link: str) -> torch.Tensor:
     output : Tensor of shape (n, c)
         What the module returned.
 
-    link : {"identity", "single_logit", "probability"}
+    link : {"identity", "single_logit", "probability", "softmax", "sigmoid"}
         As of :class:`FunctionalModel`.
 
     Returns
@@ -191,6 +211,12 @@ def linked(output: torch.Tensor, link: str) -> torch.Tensor:
     if link == "probability":
         # The same epsilon as in skorch's loss.
         return (output + torch.finfo(output.dtype).eps).log()
+    if link == "softmax":
+        return output.clamp(min=torch.finfo(output.dtype).tiny).log()
+    if link == "sigmoid":
+        info = torch.finfo(output.dtype)
+        logit = output.clamp(info.tiny, 1 - info.eps / 2).logit()
+        return torch.cat([torch.zeros_like(logit), logit], dim=-1)
     return output
 
 
@@ -221,8 +247,7 @@ def freeze(
         Expected number of classes, or of targets.
 
     loss, link, output_order, weight_decay, input_shape
-        As of :class:`FunctionalModel`. A `link` of None means what the output's width says: one
-        logit for two classes, else the identity.
+        As of :class:`FunctionalModel`. A `link` of None is read off the outputs on training rows.
 
     device : torch.device or str, default=None
         Where to compute; where the module is if None.
@@ -254,9 +279,17 @@ def freeze(
     own_parameters = dict(own.named_parameters())
     theta = torch.cat([own_parameters[name].detach().flatten() for name, _ in trainable])
     output = probe(own, X, input_shape=input_shape, dtype=theta.dtype, device=theta.device)
-    if link is None:
-        is_single = loss == "cross_entropy" and n_outputs == 2 and output_width(output) == 1
-        link = "single_logit" if is_single else "identity"
+    activation = None
+    if link is None and loss == "cross_entropy" and output.isfinite().all():
+        link, activation = read_last_layer(
+            own,
+            X,
+            n_outputs=n_outputs,
+            input_shape=input_shape,
+            dtype=theta.dtype,
+            device=theta.device,
+        )
+    link = link or "identity"
     check_output(output, n_outputs, loss, link)
     model = FunctionalModel(
         module=own,
@@ -270,8 +303,11 @@ def freeze(
         link=link,
         output_order=output_order,
         input_shape=input_shape,
+        activation=activation,
     )
-    return _differentiable(model, as_tensor(X[[0, -1]], dtype=model.dtype, device=model.device))
+    return _differentiable(
+        model, as_tensor(X[[0, -1]], dtype=row_dtype(X, model.dtype), device=model.device)
+    )
 
 
 def _differentiable(model: FunctionalModel, X: torch.Tensor) -> FunctionalModel:

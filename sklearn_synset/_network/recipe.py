@@ -326,8 +326,8 @@ class ResetModule:
             if own and not hasattr(part, "reset_parameters"):
                 raise NotReplayableError(
                     f"the layer {name or 'module'!r} ({type(part).__name__}) of a module "
-                    "instance has no reset_parameters, so new initial weights cannot be drawn; give it one, "
-                    "or wrap the module's class in a skorch net"
+                    "instance has no reset_parameters, so new initial weights cannot be "
+                    "drawn; give it one, or wrap the module's class in a skorch net"
                 )
 
     def __call__(self) -> torch.nn.Module:

@@ -5,6 +5,7 @@ import torch
 from skorch import NeuralNet
 from skorch.dataset import Dataset
 
+from sklearn_synset._data.row_source import row_dtype
 from sklearn_synset._network.checks import reshape_rows
 from sklearn_synset._network.default_network import WholeBatches
 from sklearn_synset._runtime.torch_interop import as_array, as_tensor
@@ -69,11 +70,11 @@ def rows_for_net(
     # Indexing by several rows at once copies, so that these may be read-only.
     takes_batches = net.dataset is WholeBatches
     if X.nbytes > _COPIED_BYTES and (takes_batches or net.dataset is Dataset):
-        wanted = torch.empty(0, dtype=dtype).numpy().dtype
+        wanted = torch.empty(0, dtype=row_dtype(X, dtype)).numpy().dtype
         row_shape = tuple(input_shape) if input_shape is not None and X.ndim == 2 else X.shape[1:]
         is_in_place = row_shape == X.shape[1:] or X.flags.c_contiguous
         if X.dtype == wanted and is_in_place and (X.flags.writeable or takes_batches):
             return reshape_rows(X, input_shape)
         if not takes_batches:
             return RowsOnDemand(X, row_shape, wanted)
-    return as_array(as_tensor(reshape_rows(X, input_shape), dtype=dtype))
+    return as_array(as_tensor(reshape_rows(X, input_shape), dtype=row_dtype(X, dtype)))

@@ -14,6 +14,7 @@ from skorch import NeuralNet, NeuralNetBinaryClassifier, NeuralNetClassifier
 from tqdm.auto import tqdm
 
 from sklearn_synset._network.kept_rows import clone_without
+from sklearn_synset._network.new_weights import reset_parameters
 from sklearn_synset._network.rows_for_net import RowsOnDemand
 from sklearn_synset._runtime.torch_interop import as_array, as_tensor, keep_global_state
 
@@ -192,9 +193,54 @@ def check_net_is_fitted(net: NeuralNet) -> None:
             f"The frozen {type(net).__name__} is not fitted. Fit it (or load its parameters) "
             "first, or pass the net without FrozenEstimator to have it trained."
         )
+    if not getattr(net, "history_", None):
+        warnings.warn(
+            f"The frozen {type(net).__name__} has no training history: it was initialised, and "
+            "either its parameters were loaded or it was never trained. What is explained are its "
+            "weights as they are.",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
-def initialized_clone(net: NeuralNet, device: torch.device | None, seed: int) -> NeuralNet:
+def warn_if_rows_are_held_back(
+    net: NeuralNet, X: np.ndarray | RowsOnDemand, y: np.ndarray, *, is_frozen: bool = False
+) -> None:
+    """Warn if a net's train_split keeps some of the rows from the training.
+
+    Parameters
+    ----------
+    net : NeuralNet
+        Initialised.
+
+    X, y : array-like of n rows
+        What it is, or was, fitted on.
+
+    is_frozen : bool, default=False
+        Whether it was fitted before.
+    """
+    if net.train_split is None:
+        return
+    try:
+        with keep_global_state(seed=0):
+            n_trained = len(net.get_split_datasets(X, y)[0])
+    except Exception:
+        return  # the training says what is wrong
+    if n_trained < len(X):
+        subject = "If the frozen net was fitted on these rows, its" if is_frozen else "The net's"
+        warnings.warn(
+            f"{subject} train_split holds back {len(X) - n_trained} of {len(X)} rows from the "
+            "training, but effects are predicted for all rows given to fit. Set train_split=None, "
+            "or, for callbacks that need a validation loss (EarlyStopping), "
+            "train_split=skorch.helper.predefined_split(other_rows).",
+            UserWarning,
+            stacklevel=2,
+        )
+
+
+def initialized_clone(
+    net: NeuralNet, device: torch.device | None, seed: int, *, anew: bool = False
+) -> NeuralNet:
     """Clone a net and build its module from a seed.
 
     Parameters
@@ -208,6 +254,9 @@ def initialized_clone(net: NeuralNet, device: torch.device | None, seed: int) ->
     seed : int
         Seeds the initial weights.
 
+    anew : bool, default=False
+        Whether the weights of a module instance are drawn anew.
+
     Returns
     -------
     net : NeuralNet
@@ -220,6 +269,8 @@ def initialized_clone(net: NeuralNet, device: torch.device | None, seed: int) ->
         # keep_global_state looks after the generators of a CUDA that is in use.
         torch.cuda.init()
     with keep_global_state(seed), torch.enable_grad():
+        if anew:
+            reset_parameters(copied.module)
         return copied.initialize()
 
 
@@ -267,13 +318,8 @@ def fitted_clone(
     UserWarning
         If the net keeps rows from its training, which are attributed to all the same.
     """
-    if net.train_split is not None and kept is None:
-        warnings.warn(
-            "The net's train_split holds rows back from its training, but effects are told for "
-            "all rows given to fit; set train_split=None.",
-            UserWarning,
-            stacklevel=2,
-        )
+    if kept is None:
+        warn_if_rows_are_held_back(net, X, y)
     with keep_global_state(seed), torch.enable_grad():
         if n_threads is not None:
             torch.set_num_threads(n_threads)
@@ -339,8 +385,8 @@ def criterion_target(net: NeuralNet, y: np.ndarray, *, dtype: torch.dtype, ndim:
     net : NeuralNet
         Initialised.
 
-    y : ndarray of shape (n,) or (n, t)
-        Encoded labels, or targets.
+    y : ndarray of shape (n,), (n, C) or (n, t)
+        Encoded labels, class probabilities, or targets.
 
     dtype : torch.dtype
         Of the module.
@@ -355,9 +401,16 @@ def criterion_target(net: NeuralNet, y: np.ndarray, *, dtype: torch.dtype, ndim:
         dimensions of the output, as those would broadcast.
     """
     loss, link = read_criterion(net)
-    if loss == "cross_entropy" and link != "single_logit":
+    if loss == "cross_entropy" and link != "single_logit" and np.ndim(y) == 1:
         return np.asarray(y, dtype=np.int64)
     target = as_array(as_tensor(y, dtype=dtype))
+    if loss == "cross_entropy" and target.ndim == 2:
+        if not isinstance(net.criterion_, torch.nn.CrossEntropyLoss):
+            raise ValueError(
+                "Class probabilities as y need criterion=torch.nn.CrossEntropyLoss; got "
+                f"{net.criterion_!r}."
+            )
+        return target
     # skorch flattens the output of its binary classifier, and wants regression targets in 2-D.
     is_flat = isinstance(net, NeuralNetBinaryClassifier) or ndim == 1
     return target.reshape(len(y)) if is_flat else target.reshape(len(y), -1)

@@ -51,6 +51,8 @@ def _differentiate(model: Network, theta: torch.Tensor, X: torch.Tensor) -> None
     point = theta.detach().clone().requires_grad_()
     torch.autograd.grad(total(point, X), point)
     grad(lambda point: grad(total)(point, X).sum())(theta)
+    if not X.is_floating_point():
+        return
     rows = X.clone().requires_grad_()
     gradients = vmap(grad(lambda point, row: total(point, row[None])), (None, 0))(theta, rows)
     if gradients.requires_grad:  # not where rows are turned into integers

@@ -8,14 +8,22 @@ from typing import TypeVar
 import numpy as np
 import torch
 from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
-from skorch import NeuralNet
+from skorch import NeuralNet, NeuralNetBinaryClassifier
 from tqdm.auto import tqdm
 
+from sklearn_synset._data.row_source import row_dtype
 from sklearn_synset._data.target import n_outputs
 from sklearn_synset._network.checks import probe, reshape_rows
 from sklearn_synset._network.default_network import default_net
 from sklearn_synset._network.functional_model import FunctionalModel, copy_module, freeze
+from sklearn_synset._network.last_layer import check_last_layer
+from sklearn_synset._network.module_rows import (
+    check_same_function,
+    check_training_rows,
+    module_rows,
+)
 from sklearn_synset._network.recipe import NotReplayableError, Recipe, read_recipe
 from sklearn_synset._network.rows_for_net import rows_for_net
 from sklearn_synset._network.skorch_net import (
@@ -26,12 +34,19 @@ from sklearn_synset._network.skorch_net import (
     output_order,
     read_criterion,
     read_weight_decay,
+    warn_if_rows_are_held_back,
 )
 from sklearn_synset._runtime.parallel import in_parallel
-from sklearn_synset._runtime.torch_interop import check_device, draw_seed, resolve_device
+from sklearn_synset._runtime.torch_interop import (
+    as_tensor,
+    check_device,
+    draw_seed,
+    resolve_device,
+)
 
 __all__ = ["FunctionalModel", "restore", "wrap", "wrap_each"]
 
+_N_TRIED, _WELL_FITTED = 1000, 0.1
 _Model = TypeVar("_Model", torch.nn.Module, NeuralNet)
 
 
@@ -46,6 +61,9 @@ class _Training:
     weight_decay: float | None
     device: torch.device | None
     dtype: torch.dtype | None
+    output_order: tuple[int, ...] | None
+    is_task_given: bool
+    anew: bool
 
     @property
     def n_outputs(self) -> int:
@@ -70,6 +88,9 @@ def wrap(
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
     verbose: int = 0,
+    output_order: tuple[int, ...] | None = None,
+    is_task_given: bool = False,
+    anew: bool = False,
 ) -> tuple[torch.nn.Module | NeuralNet, FunctionalModel]:
     """Copy or train the model that is to be explained, and freeze it.
 
@@ -82,8 +103,8 @@ def wrap(
     X : ndarray of shape (n, d...)
         Training rows.
 
-    y : ndarray of shape (n,) or (n, t)
-        Labels encoded as 0, …, C - 1, or targets.
+    y : ndarray of shape (n,), (n, C) or (n, t)
+        Labels encoded as 0, …, C - 1, class probabilities, or targets.
 
     classes : ndarray of shape (C,) or None
         The sorted labels; None for regression.
@@ -108,6 +129,15 @@ def wrap(
     verbose : int, default=0
         Shows the progress of a training.
 
+    output_order : tuple of int, default=None
+        Column of each class in a network that is trained already; None if they are in order.
+
+    is_task_given : bool, default=False
+        Whether the user says that `y` holds labels; otherwise a module of one output is asked.
+
+    anew : bool, default=False
+        Whether a net's module instance is given new weights before it is trained.
+
     Returns
     -------
     estimator_ : Module or NeuralNet
@@ -131,7 +161,18 @@ def wrap(
     """
     reshape_rows(X[:1], input_shape)
     device = None if device is None else check_device(device)
-    training = _Training(X, y, classes, input_shape, weight_decay, device, dtype)
+    training = _Training(
+        X,
+        y,
+        classes,
+        input_shape,
+        weight_decay,
+        device,
+        dtype,
+        output_order,
+        is_task_given,
+        anew,
+    )
     inner = estimator.estimator if isinstance(estimator, FrozenEstimator) else estimator
     if isinstance(inner, torch.nn.Module):
         return _wrap_module(inner, training)
@@ -143,6 +184,11 @@ def wrap(
         # Its matrices are so small that more threads only wait for each other.
         net = _untrained_default(training)
         return _train(net, training, random_state, verbose, n_threads=1)
+    if isinstance(inner, Pipeline):
+        raise TypeError(
+            "estimator is a Pipeline. Put its last step, the net, into SynsetAttributor, and that "
+            "at the end of the pipeline: make_pipeline(*steps[:-1], SynsetAttributor(net))."
+        )
     raise TypeError(
         "estimator must be None, a torch.nn.Module, a skorch net, or a FrozenEstimator of one; "
         f"got {estimator!r}."
@@ -183,15 +229,34 @@ def wrap_each(
     """
     is_single = len(seeds) == 1
     jobs = [(wrap_one, seed, verbose if is_single else 0) for seed in seeds]
-    results = in_parallel(_wrap_one, jobs, n_jobs=n_jobs, is_worth_it=not is_single)
+    results = map(_unpacked, in_parallel(_wrap_one, jobs, n_jobs=n_jobs, is_worth_it=not is_single))
     hidden = not verbose or is_single
     return list(tqdm(results, total=len(jobs), desc=stage, unit="network", disable=hidden))
 
 
-def _wrap_one(
-    wrap_one: Callable, seed: int, verbose: int
-) -> tuple[torch.nn.Module | NeuralNet, FunctionalModel]:
-    return wrap_one(random_state=check_random_state(seed), verbose=verbose)
+def _wrap_one(wrap_one: Callable, seed: int, verbose: int) -> tuple:
+    network, model = wrap_one(random_state=check_random_state(seed), verbose=verbose)
+    if not isinstance(network, NeuralNet):
+        return network, model
+    return _Packed(type(network), dict(vars(network))), model
+
+
+@dataclass(frozen=True, eq=False)
+class _Packed:
+    """A net on its way between processes: skorch's own pickling refuses classes of a script."""
+
+    cls: type[NeuralNet]
+    state: dict
+
+
+def _unpacked(pair: tuple) -> tuple[torch.nn.Module | NeuralNet, FunctionalModel]:
+    """Return a network as `wrap` returned it."""
+    packed, model = pair
+    if not isinstance(packed, _Packed):
+        return packed, model
+    network = object.__new__(packed.cls)
+    vars(network).update(packed.state)
+    return network, model
 
 
 def restore(estimator_: _Model, model: FunctionalModel, theta: torch.Tensor) -> _Model:
@@ -230,18 +295,60 @@ def _wrap_module(
     module: torch.nn.Module, training: _Training
 ) -> tuple[torch.nn.Module, FunctionalModel]:
     """Take a trained module as it is."""
-    model = _freeze(module, training, weight_decay=training.weight_decay or 0.0)
+    order = training.output_order
+    decay = training.weight_decay or 0.0
+    model = _freeze(module, training, weight_decay=decay, output_order=order)
+    if model.link == "single_logit" and not training.is_task_given:
+        _check_logits(model, training)
     return copy_module(module), model
+
+
+def _check_logits(model: FunctionalModel, training: _Training) -> None:
+    """Raise a ValueError if a module's single output fits 0 and 1 better as values."""
+    rows = training.X[:_N_TRIED]
+    X = as_tensor(rows, dtype=row_dtype(rows, model.dtype), device=model.device)
+    y = as_tensor(training.y[:_N_TRIED], dtype=model.dtype, device=model.device)
+    if y.ndim == 2 or y.std(correction=0) == 0:
+        return
+    with torch.no_grad():
+        output = model(model.theta, X)[:, 1]
+    by_logits = torch.nn.functional.binary_cross_entropy_with_logits
+    base = (y.mean() / (1 - y.mean())).log()
+    as_values = 1 - float((output - y).square().mean() / y.var(correction=0))
+    as_logits = 1 - float(by_logits(output, y) / by_logits(base.expand_as(y), y))
+    if as_values > max(_WELL_FITTED, as_logits):
+        raise ValueError(
+            "y holds two labels, but the module's single output fits them better as the values 0 "
+            f"and 1 (R^2 {as_values:.2f}) than as logits ({as_logits:.2f} of the deviance). Pass "
+            "task='regression' if it was trained on values, or task='classification'."
+        )
 
 
 def _wrap_fitted(net: NeuralNet, training: _Training) -> tuple[NeuralNet, FunctionalModel]:
     """Take a fitted net as it is."""
     check_net_is_fitted(net)
     classes = training.classes
-    order = None if classes is None else output_order(net, classes)
-    model = _freeze_net(net, training, order)
-    target = _target_of(net, model, training)
-    return copy.deepcopy(net), replace(model, recipe=_recipe(net, model, target, None))
+    order = training.output_order
+    if classes is not None and getattr(net, "classes", None) is not None:
+        order = output_order(net, classes)
+    own = copy.deepcopy(net)
+    received = _received(own, training)
+    model = _freeze_net(own, received, order)
+    check_same_function(own, model, training.X, received.X, training.input_shape)
+    dtype = next(own.module_.parameters()).dtype
+    target = _target_of(own, model, received)
+    if net.train_split is not None and dtype is not torch.bfloat16:
+        rows = rows_for_net(own, training.X, training.input_shape, dtype)
+        warn_if_rows_are_held_back(own, rows, target, is_frozen=True)
+    return copy.deepcopy(net), replace(model, recipe=_recipe(own, model, target, None))
+
+
+def _received(net: NeuralNet, training: _Training) -> _Training:
+    """Return the training with the rows that a net's module receives."""
+    rows = module_rows(net, training.X, training.input_shape)
+    if rows is training.X:
+        return training
+    return replace(training, X=rows, input_shape=None)
 
 
 def _train(
@@ -253,14 +360,17 @@ def _train(
 ) -> tuple[NeuralNet, FunctionalModel]:
     """Clone a net, check it on two rows, and only then train it."""
     seed = draw_seed(random_state)
-    initialized = initialized_clone(net, training.device, seed)
-    untrained = _freeze_net(initialized, training)
-    target = _target_of(initialized, untrained, training)
+    initialized = initialized_clone(net, training.device, seed, anew=training.anew)
+    received = _received(initialized, training)
+    untrained = _freeze_net(initialized, received)
+    check_same_function(initialized, untrained, training.X, received.X, training.input_shape)
+    target = _target_of(initialized, untrained, received)
     recipe = _recipe(initialized, untrained, target, seed)
     parameter = next(initialized.module_.parameters())
     rows = rows_for_net(initialized, training.X, training.input_shape, parameter.dtype)
+    check_training_rows(initialized, rows, target)
     fitted = fitted_clone(initialized, rows, target, seed, n_threads, verbose=verbose)
-    return fitted, replace(_freeze_net(fitted, training), recipe=recipe)
+    return fitted, replace(_freeze_net(fitted, received), recipe=recipe)
 
 
 def _target_of(net: NeuralNet, model: FunctionalModel, training: _Training) -> np.ndarray:
@@ -314,7 +424,20 @@ def _freeze_net(
         raise ValueError(f"The net's criterion is {net.criterion_!r}, but y holds {kind}.")
     given = training.weight_decay
     weight_decay = read_weight_decay(net) if given is None else given
-    return _freeze(net.module_, training, link=link, output_order=order, weight_decay=weight_decay)
+    model = _freeze(net.module_, training, link=link, output_order=order, weight_decay=weight_decay)
+    if isinstance(net, NeuralNetBinaryClassifier):
+        model = replace(model, threshold=float(net.threshold))
+    if loss == "cross_entropy":
+        check_last_layer(
+            model.module,
+            training.X,
+            net.criterion_,
+            link=link,
+            input_shape=training.input_shape,
+            dtype=model.dtype,
+            device=model.device,
+        )
+    return model
 
 
 def _freeze(

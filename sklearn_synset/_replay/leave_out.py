@@ -364,6 +364,8 @@ def _replayed(
     theta = torch.cat(
         [networks.parameters[name].detach().flatten(1) for name in model.names], dim=1
     )
+    if model.activation is not None:
+        networks.skip_layer(model.activation)
     outputs = networks.outputs(plan.rows.shaped(X))
     if not (theta.isfinite().all() and outputs.isfinite().all()):
         raise FloatingPointError(

@@ -206,6 +206,13 @@ class StackedNetwork:
         finally:
             self.module.train()
 
+    def skip_layer(self, name: str) -> None:
+        """Let a layer without weights return what it is given."""
+        parent, _, own = name.rpartition(".")
+        setattr(self.module.get_submodule(parent), own, nn.Identity())
+        if self.chain is not None:
+            self.chain = [(each, layer) for each, layer in self.chain if each != name]
+
     def state(self) -> dict[str, torch.Tensor]:
         """Return weights and statistics (K, ...), detached."""
         return {name: t.detach() for name, t in (self.parameters | self.statistics).items()}

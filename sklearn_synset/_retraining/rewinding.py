@@ -10,6 +10,7 @@ _NORMS = (
     torch.nn.modules.batchnorm._BatchNorm,
     torch.nn.LayerNorm,
     torch.nn.GroupNorm,
+    *([torch.nn.RMSNorm] if hasattr(torch.nn, "RMSNorm") else []),  # since torch 2.4
 )
 
 

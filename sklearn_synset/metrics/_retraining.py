@@ -162,7 +162,7 @@ def retraining(
     ((1, 5, 9), (1, 20, 5))
     """
     check_scalar(n_seeds, "n_seeds", Integral, min_val=1)
-    problem = training_problem(estimator, X, y)
+    problem = training_problem(estimator, X, y, several=n_seeds > 1)
     X_query = problem.query_rows(X_query)
     y_query = problem.query_target(X_query, y_query)
     labels, codes = read_groups(groups, problem.n_rows)

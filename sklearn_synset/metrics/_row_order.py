@@ -6,6 +6,8 @@ import numpy as np
 from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.validation import check_consistent_length
 
+from sklearn_synset._data.input_checks import exact_labels
+
 
 def read_groups(groups: Any, n_rows: int) -> tuple[np.ndarray, np.ndarray]:
     """Tell the groups, and each row's.
@@ -31,7 +33,7 @@ def read_groups(groups: Any, n_rows: int) -> tuple[np.ndarray, np.ndarray]:
     ValueError
         If the length is another, a label is NaN, or there are fewer than two groups.
     """
-    groups = np.arange(n_rows) if groups is None else column_or_1d(groups)
+    groups = np.arange(n_rows) if groups is None else column_or_1d(exact_labels(groups))
     check_consistent_length(groups, np.empty(n_rows))
     if groups.dtype.kind == "f" and not np.isfinite(groups).all():
         raise ValueError("groups holds NaN or infinity.")

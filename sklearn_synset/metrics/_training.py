@@ -16,7 +16,8 @@ from skorch import NeuralNet
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
-from sklearn_synset._data.target import encode_target, read_target
+from sklearn_synset._data.target import encode_target, label_codes, read_target
+from sklearn_synset._network.new_weights import reset_parameters, starts_anew
 from sklearn_synset._network.skorch_net import criterion_target, initialized_clone, read_criterion
 from sklearn_synset._runtime.parallel import in_parallel
 from sklearn_synset._runtime.torch_interop import keep_global_state
@@ -42,6 +43,9 @@ class TrainingProblem:
 
     label_codes : ndarray of shape (n_rows,) or None
         Code of each row's label.
+
+    anew : bool, default=False
+        Whether the module instance of a net is given new weights before each training.
     """
 
     estimator: Any
@@ -49,6 +53,7 @@ class TrainingProblem:
     y: np.ndarray
     classes: np.ndarray | None
     label_codes: np.ndarray | None
+    anew: bool = False
 
     @property
     def n_rows(self) -> int:
@@ -82,7 +87,10 @@ class TrainingProblem:
         model = clone(self.estimator)
         names = model.get_params(deep=True)
         seeded = [each for each in names if each.rpartition("__")[2] == "random_state"]
-        return model.set_params(**dict.fromkeys(sorted(seeded), seed)).fit(X, y)
+        model.set_params(**dict.fromkeys(sorted(seeded), seed))
+        if self.anew:
+            reset_parameters(final_net(model).module)  # type: ignore[union-attr]
+        return model.fit(X, y)
 
     def query_rows(self, X: Any) -> Any:
         """Return queries in the dtype of the training rows.
@@ -163,7 +171,9 @@ class TrainingProblem:
             )
 
 
-def training_problem(estimator: object, X: Any, y: object) -> TrainingProblem:
+def training_problem(
+    estimator: object, X: Any, y: object, *, several: bool = False
+) -> TrainingProblem:
     """Check an estimator and its training rows before any of it is trained.
 
     Parameters
@@ -176,6 +186,9 @@ def training_problem(estimator: object, X: Any, y: object) -> TrainingProblem:
 
     y : array-like of shape (n_rows,) or (n_rows, n_targets)
         Labels or values.
+
+    several : bool, default=False
+        Whether it is trained from several seeds.
 
     Returns
     -------
@@ -201,12 +214,17 @@ def training_problem(estimator: object, X: Any, y: object) -> TrainingProblem:
         classes, target = np.unique(column_or_1d(y), return_inverse=True)
     else:
         classes, target = read_target(np.asarray(y), net)
-    codes = None if classes is None else target
+    codes = None if classes is None else label_codes(target, classes)
     if net is not None:
         X, fitted_on = _inputs_of_net(estimator, net, X, target)
     else:
         fitted_on = np.asarray(y)
-    return TrainingProblem(estimator, X, fitted_on, classes, codes)
+    anew = net is not None and starts_anew(net, several=several)
+    if anew:
+        initialized_clone(net, None, seed=0, anew=True)  # refuses before any training
+    # Without what a former fit left, which other processes may not be able to read.
+    unfitted = estimator if net is None else clone(estimator)
+    return TrainingProblem(unfitted, X, fitted_on, classes, codes, anew)
 
 
 def check_trainable(estimator: object) -> None:

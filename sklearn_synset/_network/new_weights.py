@@ -1,0 +1,55 @@
+"""New initial weights for a net that holds a module instance instead of a class."""
+
+import torch
+from skorch import NeuralNet
+
+
+def starts_anew(net: NeuralNet, *, several: bool = False) -> bool:
+    """Tell whether a net's module instance needs new weights before it is trained.
+
+    Parameters
+    ----------
+    net : NeuralNet
+        As the user gave it.
+
+    several : bool, default=False
+        Whether it is trained from several seeds.
+
+    Returns
+    -------
+    starts_anew : bool
+        True for an instance that was trained already, inside this net, or that several seeds
+        would start from alike. A single training of another starts from the weights it has.
+    """
+    is_trained = bool(getattr(net, "history_", None))
+    return isinstance(net.module, torch.nn.Module) and (several or is_trained)
+
+
+def reset_parameters(module: torch.nn.Module) -> None:
+    """Draw new weights for all layers of a module, in place, by torch's global generator.
+
+    Parameters
+    ----------
+    module : Module
+        A copy of the user's.
+
+    Raises
+    ------
+    ValueError
+        If a layer with parameters has no `reset_parameters`.
+    """
+    names = []
+    for name, part in module.named_modules():
+        reset = getattr(part, "reset_parameters", None)
+        reset = reset or getattr(part, "_reset_parameters", None)
+        if callable(reset):
+            with torch.no_grad():
+                reset()
+        elif next(part.parameters(recurse=False), None) is not None:
+            names.append(f"{name or 'itself'} ({type(part).__name__})")
+    if names:
+        raise ValueError(
+            "The net holds a module instance, and trainings from other seeds (or after a former "
+            f"fit) need new initial weights, but {', '.join(names)} has no reset_parameters. Pass "
+            "the module's class to the net, with module__ parameters, or add reset_parameters."
+        )
