@@ -108,7 +108,14 @@ def choose_plan(
     recipes = [model.recipe for model in models]
     unknown = next((each for each in recipes if not isinstance(each, Recipe)), None)
     n_starts, is_replay = 0, False
+    known = [each for each in recipes if isinstance(each, Recipe)]
+    obstacle = next((each.not_rewound for each in known if each.not_rewound), None)
     if solver == "rewind":
+        if obstacle is not None:
+            raise ValueError(
+                f"solver='rewind' imitates the training by descent on its loss, but {obstacle}. "
+                "Use solver='replay'."
+            )
         reasons.append("solver: rewind, as asked for.")
     elif not all(isinstance(each, Recipe) for each in recipes):
         why = unknown or "a bare module does not say how it was trained"
@@ -131,11 +138,13 @@ def choose_plan(
         once = sum(_operations(model, rows) for model in models) * (n_removals + 1)
         n_wanted = -(-_N_STARTS // len(models))
         n_starts = int(max(0, min(n_wanted, _MOST_OPERATIONS // once)))
-        is_replay = solver == "replay" or n_starts > 0
+        is_replay = solver == "replay" or n_starts > 0 or obstacle is not None
         cost = f"{once:.1e} operations for {n_removals + 1} trainings side by side"
+        n_starts = max(int(is_replay), n_starts)
         if solver == "replay":
-            n_starts = max(1, n_starts)
             reasons.append(f"solver: replay, as asked for ({cost}).")
+        elif obstacle is not None and once > _MOST_OPERATIONS:
+            reasons.append(f"solver: replay, though it is expensive ({cost}), as {obstacle}.")
         elif is_replay:
             reasons.append(f"solver: replay, as the training is known and cheap enough ({cost}).")
         else:

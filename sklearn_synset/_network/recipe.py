@@ -3,7 +3,7 @@
 import copy
 import inspect
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,12 @@ from skorch.dataset import Dataset
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.utils.data import DataLoader
 
-from sklearn_synset._network.row_loss import RowLoss, ignored_rows, row_loss_of
+from sklearn_synset._network.row_loss import (
+    RowLoss,
+    ignored_rows,
+    row_loss_of,
+    why_not_rewound,
+)
 from sklearn_synset._runtime.torch_interop import keep_global_state
 
 _WATCHES_ONLY = (
@@ -45,6 +50,7 @@ _WATCHES_ONLY = (
     ProgressBar,
     TrainEndCheckpoint,
 )
+_READ = (Checkpoint, EarlyStopping, GradientNormClipping, LRScheduler)
 _KNOWN_NETS = (NeuralNet, NeuralNetBinaryClassifier, NeuralNetClassifier, NeuralNetRegressor)
 # Methods that decide what a step of the training does.
 _STEPS = (
@@ -62,6 +68,10 @@ _MONITORS = ("valid_loss", "valid_acc", "train_loss")
 
 class NotReplayableError(ValueError):
     """A training that cannot be repeated; its message is the reason, without a full stop."""
+
+
+class RefusedTrainingError(ValueError):
+    """A training whose steps are not known, so that nothing can be said of its network."""
 
 
 @dataclass(frozen=True)
@@ -168,6 +178,12 @@ class Recipe:
 
     is_entrywise : bool
         Whether one optimizer acts on many networks at once as on each of them alone.
+
+    not_rewound : str or None
+        Why descent from rewound weights does not imitate the training; None if it does.
+
+    not_repeated : tuple of str
+        Callbacks that may have changed the training, and that are not repeated.
     """
 
     net: NeuralNet
@@ -183,6 +199,8 @@ class Recipe:
     has_validation: bool
     sampling_weight: np.ndarray | None
     is_entrywise: bool
+    not_rewound: str | None = None
+    not_repeated: tuple[str, ...] = ()
 
     def optimizer(self, parameters: Iterable[tuple[str, torch.Tensor]]) -> torch.optim.Optimizer:
         """Make the net's optimizer for some named parameters."""
@@ -252,6 +270,9 @@ def read_recipe(
     ------
     NotReplayableError
         If something in it cannot be repeated; the message names it.
+
+    RefusedTrainingError
+        If its steps are not known at all.
     """
     _check_methods(net)
     callbacks = [callback for _, callback in net.callbacks_]
@@ -259,6 +280,8 @@ def read_recipe(
         loss = row_loss_of(net, link=link, n_outputs=n_outputs)
     except ValueError as error:
         raise NotReplayableError(str(error)) from error
+    if isinstance(net.criterion_, torch.nn.CrossEntropyLoss):
+        loss = replace(loss, is_soft=np.ndim(y) == 2)
     schedules, clipping, stopping = _read_callbacks(net, callbacks)
     is_trained_on, valid_rows, valid_data = _read_split(net, y)
     is_trained_on &= ~ignored_rows(net, y).numpy()
@@ -287,6 +310,8 @@ def read_recipe(
         has_validation=has_validation,
         sampling_weight=_read_iterator(net, is_trained_on),
         is_entrywise=_acts_on_entries(net),
+        not_rewound=why_not_rewound(net),
+        not_repeated=tuple(type(each).__name__ for each in callbacks if _is_unknown(each)),
     )
 
 
@@ -343,10 +368,12 @@ def _check_methods(net: NeuralNet) -> None:
     base = next(kind for kind in type(net).__mro__ if kind in _KNOWN_NETS)
     for name in _STEPS:
         if getattr(type(net), name) is not getattr(base, name):
-            raise NotReplayableError(f"{type(net).__name__} has a {name} of its own")
-    for name in ("compile", "mixed_precision"):
-        if name != "compile" and getattr(net, name, None):
-            raise NotReplayableError(f"{type(net).__name__} trains with {name}")
+            raise RefusedTrainingError(
+                f"{type(net).__name__} has a {name} of its own, so the steps of its training are "
+                "not known. Write a loss as the net's criterion, a penalty as weight_decay; or "
+                "pass the trained module, net.module_, which is then explained as if it had been "
+                "trained by its loss alone."
+            )
     others = [name for name in getattr(net, "_modules", []) if name != "module"]
     if others:
         raise NotReplayableError(
@@ -356,6 +383,11 @@ def _check_methods(net: NeuralNet) -> None:
         raise NotReplayableError(f"the criterion {type(net.criterion_).__name__} is trained, too")
 
 
+def _is_unknown(callback: Any) -> bool:
+    """Tell whether a callback is not one of skorch's that are read or that only watch."""
+    return type(callback) not in (*_WATCHES_ONLY, *_READ) and _acts(callback, "on_")
+
+
 def _read_callbacks(
     net: NeuralNet, callbacks: list[Any]
 ) -> tuple[tuple[Schedule, ...], tuple[float, float] | None, Stopping | None]:
@@ -363,10 +395,6 @@ def _read_callbacks(
     stoppings: list[Stopping] = []
     clipping = None
     for callback in callbacks:
-        if isinstance(callback, _WATCHES_ONLY) and not isinstance(callback, Checkpoint):
-            continue
-        if type(callback) is TrainEndCheckpoint:
-            continue
         if type(callback) is LRScheduler:
             policy = callback._get_policy_cls()
             schedules.append(
@@ -392,10 +420,11 @@ def _read_callbacks(
         elif type(callback) is Checkpoint:
             if callback.load_best:
                 stoppings.append(_best_of(callback))
-        elif _acts(callback):
-            raise NotReplayableError(
-                f"the callback {type(callback).__name__} may change the training in a way that is "
-                "not known"
+        elif _is_unknown(callback) and _acts(callback, "on_batch", "on_grad"):
+            raise RefusedTrainingError(
+                f"The callback {type(callback).__name__} acts on each step of the training, and "
+                "what it does there is not known. Leave it out, or pass the trained module, "
+                "net.module_, which is then explained as if it had been trained without it."
             )
     watched = [each.monitor for each in stoppings]
     watched += [each.monitor for each in schedules if each.policy is ReduceLROnPlateau]
@@ -432,9 +461,9 @@ def _best_of(callback: Checkpoint) -> Stopping:
     return Stopping(name, lower_is_better=not name.endswith("acc"))
 
 
-def _acts(callback: Any) -> bool:
-    """Tell whether a callback has hooks at all."""
-    hooks = [name for name in dir(Callback) if name.startswith("on_")]
+def _acts(callback: Any, *starts: str) -> bool:
+    """Tell whether a callback has hooks with such names."""
+    hooks = [name for name in dir(Callback) if name.startswith(starts)]
     return any(getattr(type(callback), name) is not getattr(Callback, name) for name in hooks)
 
 

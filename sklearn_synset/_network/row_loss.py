@@ -10,6 +10,10 @@ from torch.func import vmap
 
 _LABELS = (torch.nn.CrossEntropyLoss, torch.nn.NLLLoss)
 _RELATIVE_ERROR = 1e-3
+_PLAIN_CRITERIA = (
+    "torch.nn.CrossEntropyLoss, torch.nn.NLLLoss, torch.nn.BCEWithLogitsLoss and "
+    "torch.nn.MSELoss, with reduction='mean' and neither class weights nor label smoothing"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,3 +206,45 @@ def ignored_rows(net: NeuralNet, y: np.ndarray) -> torch.Tensor:
     if ignored is None or labels.is_floating_point():
         return torch.zeros(len(labels), dtype=torch.bool)
     return labels.reshape(len(labels), -1)[:, 0] == ignored
+
+
+def why_not_rewound(net: NeuralNet) -> str | None:
+    """Return why a net's criterion cannot be imitated by descent; None if it can.
+
+    Parameters
+    ----------
+    net : NeuralNet
+        Initialised.
+
+    Returns
+    -------
+    reason : str or None
+        For criteria other than the mean of cross-entropy or of the squared error.
+    """
+    criterion = net.criterion_
+    kinds = (
+        torch.nn.CrossEntropyLoss,
+        torch.nn.NLLLoss,
+        torch.nn.BCEWithLogitsLoss,
+        torch.nn.MSELoss,
+    )
+    is_plain = (
+        getattr(criterion, "weight", None) is None
+        and getattr(criterion, "pos_weight", None) is None
+        and getattr(criterion, "label_smoothing", 0.0) == 0.0
+        and getattr(criterion, "reduction", "mean") == "mean"
+    )
+    if type(criterion) in kinds and is_plain:
+        return None
+    weights = {
+        name: value.tolist()
+        for name in ("weight", "pos_weight")
+        if isinstance(value := getattr(criterion, name, None), torch.Tensor)
+    }
+    smoothing = getattr(criterion, "label_smoothing", 0.0)
+    details = weights | ({"label_smoothing": smoothing} if smoothing else {})
+    return (
+        f"the criterion is {type(criterion).__name__}"
+        + (f" with {details}" if details else "")
+        + f"; known are {_PLAIN_CRITERIA}"
+    )

@@ -18,11 +18,6 @@ from sklearn_synset._network.new_weights import reset_parameters
 from sklearn_synset._network.rows_for_net import RowsOnDemand
 from sklearn_synset._runtime.torch_interop import as_array, as_tensor, keep_global_state
 
-_PLAIN_CRITERIA = (
-    "torch.nn.CrossEntropyLoss, torch.nn.NLLLoss, torch.nn.BCEWithLogitsLoss and "
-    "torch.nn.MSELoss, with reduction='mean' and neither class weights nor label smoothing"
-)
-
 
 class TrainingLoss(NamedTuple):
     """The loss a model was trained with, and how its outputs enter.
@@ -74,48 +69,6 @@ def read_criterion(net: NeuralNet) -> TrainingLoss:
         return TrainingLoss("cross_entropy", "single_logit")
     is_labels = isinstance(criterion, torch.nn.CrossEntropyLoss)
     return TrainingLoss("cross_entropy" if is_labels else "squared_error", "identity")
-
-
-def why_not_rewound(net: NeuralNet) -> str | None:
-    """Return why a net's criterion cannot be imitated by descent; None if it can.
-
-    Parameters
-    ----------
-    net : NeuralNet
-        Initialised.
-
-    Returns
-    -------
-    reason : str or None
-        For criteria other than the mean of cross-entropy or of the squared error.
-    """
-    criterion = net.criterion_
-    kinds = (
-        torch.nn.CrossEntropyLoss,
-        torch.nn.NLLLoss,
-        torch.nn.BCEWithLogitsLoss,
-        torch.nn.MSELoss,
-    )
-    is_plain = (
-        getattr(criterion, "weight", None) is None
-        and getattr(criterion, "pos_weight", None) is None
-        and getattr(criterion, "label_smoothing", 0.0) == 0.0
-        and getattr(criterion, "reduction", "mean") == "mean"
-    )
-    if type(criterion) in kinds and is_plain:
-        return None
-    weights = {
-        name: value.tolist()
-        for name in ("weight", "pos_weight")
-        if isinstance(value := getattr(criterion, name, None), torch.Tensor)
-    }
-    smoothing = getattr(criterion, "label_smoothing", 0.0)
-    details = weights | ({"label_smoothing": smoothing} if smoothing else {})
-    return (
-        f"the criterion is {type(criterion).__name__}"
-        + (f" with {details}" if details else "")
-        + f"; known are {_PLAIN_CRITERIA}"
-    )
 
 
 def read_weight_decay(net: NeuralNet) -> float:

@@ -1,6 +1,7 @@
 """From None, a module or a skorch net to a frozen function of its weights, and back."""
 
 import copy
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -25,6 +26,7 @@ from sklearn_synset._network.module_rows import (
     module_rows,
 )
 from sklearn_synset._network.recipe import NotReplayableError, Recipe, read_recipe
+from sklearn_synset._network.row_loss import why_not_rewound
 from sklearn_synset._network.rows_for_net import rows_for_net
 from sklearn_synset._network.skorch_net import (
     check_net_is_fitted,
@@ -399,6 +401,18 @@ def _recipe(
             seed=seed,
         )
     except NotReplayableError as reason:
+        obstacle = why_not_rewound(net)
+        if obstacle is not None:
+            raise ValueError(
+                f"The training cannot be repeated: {reason}. Nor can it be imitated by descent "
+                f"from rewound weights: {obstacle}."
+            ) from reason
+        warnings.warn(
+            f"The net's training cannot be repeated: {reason}. It is imitated by descent from "
+            "rewound weights, which is less faithful.",
+            UserWarning,
+            stacklevel=2,
+        )
         return str(reason)
 
 

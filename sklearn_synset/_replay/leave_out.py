@@ -1,5 +1,6 @@
 """Leaving groups out of the training that was really done, and what that does to the weights."""
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -132,12 +133,16 @@ class ReplayPlan:
         found = self.blocks(model, blocks, self.lifted_X, stage)
         change: torch.Tensor | float = 0.0
         start = model.theta.new_zeros(len(kept), model.n_parameters)
+        whole = []
         for seed in self.seeds:
             trained, outputs = next(found)
             outputs = centred(model, outputs)
+            whole.append(outputs[0])
             change = change + (outputs[1:] - outputs[:1]) / len(self.seeds)
             if self._is_own(model, seed, outputs[0]):
                 start = self._moves(model, trained).to(start) / len(self.seeds)
+        if not self.is_generic and self.rows.is_training_data:
+            self._warn_if_other(model, whole)
         if rewound is not None:
             change, start = self._mixed(model, change, rewound)  # type: ignore[arg-type]
         displacement = lifted(model, self.lifted_X, change, start)  # type: ignore[arg-type]
@@ -237,6 +242,42 @@ class ReplayPlan:
     def n_operations(self, model: FunctionalModel, n_networks: int) -> float:
         """Return about how many operations it takes to train so many networks."""
         return float(n_networks * self.recipe.n_rows_seen) * cost_of_gradient(model, self.rows.X)
+
+    def _warn_if_other(self, model: FunctionalModel, whole: list[torch.Tensor]) -> None:
+        """Warn if trainings with nothing left out give other networks than the explained one.
+
+        Parameters
+        ----------
+        model : FunctionalModel
+            The explained network.
+
+        whole : list of Tensor of shape (m, C)
+            Outputs of a network with nothing left out, from each seed.
+        """
+        if len(whole) < 2:
+            return
+        with torch.no_grad():
+            explained = centred(model, model(model.theta, self.lifted_X))
+        between, to_explained = whole[1] - whole[0], whole[0] - explained
+        is_own = self.seeds[0] == self.recipe.seed
+        if to_explained.square().mean().sqrt() <= (0.5 if is_own else 2.0) * (
+            between.square().mean().sqrt()
+        ):
+            return
+        named = ", ".join(self.recipe.not_repeated)
+        cause = (
+            f" Not repeated are the callbacks {named}."
+            if named
+            else (" Rows that change at random, or a module that keeps a state, are not repeated.")
+        )
+        warnings.warn(
+            "The training, repeated with nothing left out, does not give the network that is "
+            f"explained: it differs by {float(to_explained.std()):.2g} (outputs, standard "
+            f"deviation), networks from two seeds by {float(between.std()):.2g}.{cause} Effects "
+            "are those of the repeated training.",
+            UserWarning,
+            stacklevel=2,
+        )
 
     def _mixed(
         self, model: FunctionalModel, change: torch.Tensor, rewound: torch.Tensor
