@@ -88,10 +88,10 @@ _N_QUERIES = 300
 class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
     r"""Explain a trained network by groups of its training data.
 
-    `fit` is the slow, *offline* stage: it splits the training rows into groups and distils a
-    synset, a few synthetic rows for every group that act on the network as the group does. All
-    other methods are the fast, *online* stage: they leave groups out of the synset, which
-    replaces training the network again without them.
+    `fit` is the slow, *offline* stage: it splits the training rows into groups and leaves each
+    group out of the network's training, repeated on a synset that represents the rows. All other
+    methods are the fast, *online* stage: they compare the network with those without each group,
+    which replaces retraining it without them.
 
     Parameters
     ----------
@@ -106,9 +106,10 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         at most 100 and at least two a class. Ignored when `fit` is given `groups`.
 
     synset_size : int or "auto", default="auto"
-        Synset rows per group; "auto" takes a quarter of each group's training rows, at least 1 and
-        at most 50, or up to 250 as long as all groups together have at most 5,000. A group of fewer
-        rows gives all of them.
+        Synset rows per group. "auto" takes all training rows where the training is repeated, up to
+        10,000, as their number does not enter the cost of that; otherwise a quarter of them, at
+        least 1 and at most 50 a group, or up to 250 as long as all groups together have at most
+        5,000. A group of fewer rows gives all of them.
 
     initialization : {"centroid", "random"} or callable, default="centroid"
         What the synset starts from. "centroid": the rows that the network fits worst, and means of
@@ -123,9 +124,8 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         two tensors (n_groups, n_weights) to a scalar.
 
     max_iter : int or "auto", default="auto"
-        Steps of the distillation. 0 keeps the starting rows; "auto" is 800 for synsets of up to 500
-        rows, falls with the square of their number, and is 0 from 2,000 on, where the distillation
-        gains nothing.
+        Steps of the distillation. 0 keeps the starting rows, and so does "auto": distillation
+        gains little accuracy. All training rows as synset are not distilled.
 
     learning_rate : float, default=0.05
         First step of the distillation: nats that a row's outputs, its log-weight and its
@@ -134,25 +134,28 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
     tol : float, default=0.0001
         The distillation stops when the mean distance of a round is below.
 
-    solver : {"gradient_descent"} or callable, default="gradient_descent"
-        What trains the network again without a group. A callable maps
-        `(model, synset, kept, retraining)` to displacements of the weights.
+    solver : {"auto", "replay", "rewind"}, default="auto"
+        How groups are left out. "replay": the training of a skorch net is repeated with and
+        without each group, side by side, from the same initial weights and in the same order of
+        rows, by its own optimizer, schedule, early stopping and dropout. "rewind": the outputs of
+        the trained network are shrunk, and it is trained on by full-batch descent on the synset.
+        "auto": replay where the training is known and cheap enough; a module of unknown training
+        is rewound, and the result is mixed with that of a usual training. `plan_` says what was
+        chosen and why.
 
     rewind : float or "auto", default="auto"
-        Share of the network's outputs that is taken away before it is trained again, in [0, 1).
-        0 starts from the trained weights; "auto" is 0.9 for a single layer, 0.8 for a network with
+        Share of the network's outputs that is taken away when it is rewound, in [0, 1). 0 starts
+        from the trained weights; "auto" is 0.9 for a single layer, 0.8 for a network with
         normalisation layers and 0.5 otherwise.
 
     n_steps : int, default=200
-        The most steps of gradient descent when a group is left out; fewer when the loss on all
-        groups is back to that of the trained weights before.
-
-
+        The most steps of descent from rewound weights; fewer when the loss on all groups is back
+        to that of the trained weights before.
 
     weight_decay : float, default=None
         Weight decay of the network's training, :math:`\lambda` in
         :math:`\frac{1}{n} \sum_i \ell_i + \frac{\lambda}{2} \lVert \theta \rVert^2`. None reads a
-        skorch net's optimizer, and is 0 for a module.
+        skorch net's optimizer, and is 0 for a module. Replay uses that of the net's optimizer.
 
     removal : {"leave_one_out", "subsets"}, default="leave_one_out"
         Whether each group is left out alone, or the effect of a group is regressed from random
@@ -183,13 +186,8 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         or None.
 
     n_probes : int or "auto", default="auto"
-        Groups that `fit` leaves out of the real rows; "auto" is 24, and 12 rewound ones of networks
-        for which 24 take more than about half a minute of one core. From eight on, a quarter of
-        them chooses between the starting and the distilled rows; the others tell the fidelity, and
-        choose nothing. From four on, all of them tell the size of effects, if trained from scratch.
-        Rewound ones to choose by are not made where nothing is distilled, but for a `warm_start`;
-        a fit that goes on without any keeps the distilled rows.
-
+        Groups that `fit` leaves out of the real rows to measure the fidelity; "auto" is 8 where a
+        training is repeated, and 12 otherwise. 0 measures nothing.
 
     input_shape : tuple of int, default=None
         Shape that flat rows are given for the network.
@@ -201,19 +199,17 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         Where to compute; where the module is if None.
 
     n_jobs : int, default=None
-        Jobs to run at once, through joblib: networks to train (of `n_models` and of retrained
-        probes), and chunks of the networks that groups are left out of where there are so many
-        that they take longer than starting a process. None means 1 unless in a
-        :func:`joblib.parallel_config`. The result is the same to the bit for any number and any
-        backend, also that of dask, on machines alike: each job has as many of torch's threads as
-        the process that calls `fit`, so let their product be the number of cores.
+        Jobs to run at once, through joblib: networks of `n_models`, and stacks of the networks that
+        groups are left out of where these take longer than starting a process. None means 1 unless
+        in a :func:`joblib.parallel_config`. The result is the same to the bit for any number and
+        any backend, also that of dask, on machines alike: each job has as many of torch's threads
+        as the process that calls `fit`, so let their product be the number of cores.
 
     random_state : int, RandomState instance or None, default=None
         Determines the groups, the training in `fit`, and the distillation.
 
     verbose : int, default=0
         Shows progress bars of all stages of `fit`, with the time left, if positive.
-
 
     Attributes
     ----------
@@ -240,7 +236,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         Its targets: class probabilities, or values.
 
     sample_weight_synset_ : ndarray of shape (n_synset,)
-        Training rows that each synset row stands for.
+        Training rows that each synset row represents.
 
     synset_groups_ : ndarray of shape (n_synset,)
         Group of each synset row.
@@ -251,16 +247,20 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
     n_iter_ : int
         Steps that the distillation took.
 
+    plan_ : Plan
+        How groups were left out; `print(attributor.plan_)` shows a line with the reason for each
+        choice.
+
     fidelity_ : Bunch
         `rank_correlation` between predicted effects and those measured on real rows (over the
-        probed groups, mean over up to 500 training rows), `slope` of the measured on the predicted
-        effects (1: the same size; above 1: predicted too small; of each group with the size that
-        the other probes tell), for both an interval
+        probed groups, mean over up to 300 training rows), `slope` of the measured on the predicted
+        effects (1: the same size; above 1: predicted too small), for both an interval
         (`rank_correlation_interval`, `slope_interval`) that holds in about 90% of choices of the
-        probed groups what all groups would give, and `groups` that were probed: none of those
-        that the synset was chosen by. With probes by rewinding it tells how well the synset stands
-        for the rows, not how well training on from rewound weights stands for training from
-        scratch; with the others, both.
+        probed groups what all groups would give, and `groups` that were probed. The measured
+        effects are those of one repeated training from a seed that no prediction is from: its
+        noise lowers the correlation, so that it is rather too low than too high. Where networks
+        are only rewound, it measures how well the synset represents the rows, not how well
+        training on from rewound weights represents training from scratch.
 
     n_features_in_ : int
         Number of features seen in `fit`.
@@ -274,28 +274,22 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
 
     Notes
     -----
-    Reversed gradient matching [1]_ with two differences. The gradients are matched along the paths
-    on which the network is trained again from *rewound* weights: the trained ones shrunk, so that
-    residuals are as large as earlier in the training. And leaving out a group is compared with
-    training again on all groups in the same way, so nothing left out changes nothing:
+    With replay, :math:`K + 1` networks are one stack of weights that the net's own optimizer
+    steps: one with all groups, and one without each. Rows that were left out keep their place in
+    the minibatches with weight 0, and dropout masks are shared, so that noise which all networks
+    have in common cancels. With the mean change :math:`\Delta f_k` of the outputs over the seeds,
+    the network without group k is :math:`\theta_T + \delta_k`, where
 
-    .. math:: \theta_{-k} = \theta_T + s \left( \frac{3}{4}
-        \frac{\delta_k^{(T)} + c \bar\delta_k}{2} + \frac{1}{4} c' \delta_k' \right), \quad
-        \delta_k^{(t)} = \theta^{(t)}_{S \setminus S_k} - \theta^{(t)}_S
+    .. math:: \delta_k \leftarrow \delta_k + J^T (J J^T + \mu)^{-1}
+        (\Delta f_k - f_{\theta_T + \delta_k} + f_{\theta_T})
 
-    where :math:`\theta^{(t)}_S` is where t steps on the synset S lead from the rewound weights,
-    :math:`\bar\delta_k` the mean over all T steps, and c stretches it to the length of
-    :math:`\delta_k^{(T)}`. :math:`\delta_k'` is the displacement to first order in the group's
-    weight, an influence function with the mean gradient along the path, and :math:`c'` gives all of
-    them together the norm of the others; a single layer, and a synset that is dealt out in
-    minibatches, do without. The size s, near 1, is that of probes that are trained from scratch.
-    In minibatches, networks of several layers for classification are trained in preconditioned
-    steps, for half as long again as it takes to fit, and displacements have the length that they
-    had then. Batch normalisation uses the statistics of the synset rows that are kept, as in a
-    training; how these change is put into its scale and shift, so that networks without groups
-    keep the statistics that the trained one has. Networks with it do without first order, and
-    without preconditioned steps. Normalisations that are frozen, not affine or not torch's own, and
-    a callable `solver`, have stored statistics.
+    starts at the displacement of the training from the network's own seed, over the number of
+    seeds, and J is the Jacobian of the outputs. `attribute` and `leave_out` speak of this network.
+
+    Otherwise this is reversed gradient matching [1]_ with two differences: gradients are matched
+    along paths from *rewound* weights, whose residuals are as large as earlier in the training;
+    and a path without a group is compared with a path with all groups, so that nothing left out
+    changes nothing. The documentation's page on design decisions describes these paths.
 
     References
     ----------
@@ -307,7 +301,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
     >>> from sklearn.datasets import load_iris
     >>> from sklearn_synset import SynsetAttributor
     >>> X, y = load_iris(return_X_y=True)
-    >>> attributor = SynsetAttributor(n_groups=6, max_iter=40, random_state=0).fit(X, y)
+    >>> attributor = SynsetAttributor(n_groups=6, random_state=0).fit(X, y)
     >>> attributor.transform(X[:5]).shape
     (5, 6)
     """
@@ -427,11 +421,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         ------
         ValueError
             If the rows, labels, groups, parameters or the network do not fit each other, or the
-            network cannot be probed by `probe="restart"`. With
-            `warm_start`, if the rows, labels, groups, `estimator` (a network by its weights, a
-            function by its name), `n_groups`, `synset_size`, `initialization`, `weight_decay`,
-            `n_models`, `n_probes`, `probe`, `input_shape` or `device` changed since the former
-            fit, or `max_iter` is below its `n_iter_`.
+            steps of a net's training are not known.
 
         Warns
         -----
@@ -439,7 +429,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
             If the predicted effects agree badly with those measured on real rows.
 
         UserWarning
-            If, with `warm_start`, no steps are left: groups are then only left out again.
+            If a net's training cannot be repeated, or does not give its network when it is.
         """
         X, y = rows_of(X, y)
         refuse_masked(X, "X")
@@ -622,7 +612,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         return self
 
     def score_samples(self, X, y=None):
-        """Score rows by how well the network does on them without what stands for them.
+        """Score rows by how well networks do on them that have not seen them.
 
         Parameters
         ----------
@@ -635,18 +625,21 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         Returns
         -------
         scores : ndarray of shape (n_queries,)
-            Mean objective of each row over the trained network (two thirds) and one that trains
-            again without the nearest synset row of the row's own group (the group of the fitted
-            partition with the nearest centre, among those with its class). Margins are averaged as
-            probabilities: the log-odds of their mean. Low is suspicious. Where the objective is
-            the prediction, minus the loss takes its place.
+            With replay, the out-of-fold objective: that of networks that were trained without the
+            row's fold, mean over the seeds. Otherwise the mean of the trained network's (two
+            thirds) and of rewound networks that are trained without the row's fold. Margins are
+            averaged as probabilities: the log-odds of their mean. Low is suspicious. Where the
+            objective is the prediction, minus the loss takes its place.
 
         Notes
         -----
-        Eight networks are trained again, each without an eighth of every group's synset rows, from
-        weights that 0.95 of the outputs are taken away from, and asked along the first half of the
-        retraining. A row with a wrong label is learnt late, and from itself and its like alone; the
-        trained network may know it by heart.
+        A row that was no training row is in the fold of the nearest synset row of its own group
+        (the group of the fitted partition with the nearest centre, among those with its class).
+        Replay leaves five folds of rows out side by side, when this method is called first.
+        Otherwise eight networks are trained, each without an eighth of every group's synset rows,
+        from weights that 0.95 of the outputs are taken away from, and evaluated along the first
+        half of that training: a row with a wrong label is learnt late, and from itself and its
+        like alone, while the trained network may have memorised it.
         """
         X, target = self._check_queries(X, y)
         model = self._online.models[0]
@@ -675,13 +668,12 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
             Agreement of the attributions with the effects of leaving the probed groups out of the
             real rows; higher is better, 1 is perfect. The mean of two correlations of ranks: over
             the groups, mean over queries; and over all pairs of query and group, less the mean
-            rank of each. NaN with fewer than two probes to report on.
+            rank of each. NaN with fewer than two probes.
 
         Notes
         -----
-        The probes are those of `fidelity_`, which the synset was not chosen by. For an integer
-        `random_state` they are the same whatever the settings of the distillation and of leaving
-        out, as a search over these needs. After a search, the `fidelity_` of the best settings is
+        The probes are those of `fidelity_`. For an integer `random_state` they are the same
+        whatever the settings of the synset, as a search over these needs. After a search, the `fidelity_` of the best settings is
         that of a winner: fit them again with another `random_state` for one that nothing was
         chosen by.
         """
@@ -715,9 +707,10 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
 
         Notes
         -----
-        Weights of the trained network, moved by what training again on the synset without the
-        groups does to them. Of a row that is left out alone, the nearest synset row of its group
-        loses the weight; a row that the network fits badly mostly stands for itself there.
+        Weights of the trained network plus the displacement that leaving the groups out of the
+        synset gives: of one group, the displacement that `attribute` uses. Where the synset is all
+        training rows, single rows are left out of the repeated training; of a smaller synset, the
+        nearest synset row of the row's group loses the weight.
         """
         check_is_fitted(self)
         removed = removed_rows(self.group_labels_, groups, rows)
