@@ -673,9 +673,9 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         Notes
         -----
         The probes are those of `fidelity_`. For an integer `random_state` they are the same
-        whatever the settings of the synset, as a search over these needs. After a search, the `fidelity_` of the best settings is
-        that of a winner: fit them again with another `random_state` for one that nothing was
-        chosen by.
+        whatever the settings of the synset, as a search over these needs. After a search, the
+        `fidelity_` of the best settings is that of a winner: fit them again with another
+        `random_state` for one that nothing was chosen by.
         """
         return fidelity_score(*self._probed_effects(X, y))
 
