@@ -23,9 +23,7 @@ class Recipe:
 
 def layers(n_features, n_hidden, n_classes):
     """Return an untrained network with one hidden layer."""
-    return nn.Sequential(
-        nn.Linear(n_features, n_hidden), nn.ReLU(), nn.Linear(n_hidden, n_classes)
-    )
+    return nn.Sequential(nn.Linear(n_features, n_hidden), nn.ReLU(), nn.Linear(n_hidden, n_classes))
 
 
 class Network(nn.Sequential):

@@ -1,8 +1,8 @@
 """Explain two networks by their training data, and check the explanation by real retraining.
 
 `make demo` runs this on scikit-learn's digits and on its breast cancer table. For each it trains a
-network, attributes its predictions on held-out rows to groups of training rows, retrains the network
-without some of the groups, and prints how well prediction and truth agree. Pictures,
+network, attributes its predictions on held-out rows to groups of training rows, retrains the
+network without some of the groups, and prints how well prediction and truth agree. Pictures,
 `attributions.csv` and a report on the digits, `report.html`, are written to `out/` in the current
 directory.
 
