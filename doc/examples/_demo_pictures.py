@@ -9,8 +9,7 @@ import matplotlib.pyplot as plt
 from sklearn_synset.inspection import (
     AttributionDisplay,
     FidelityDisplay,
-    MatchingCurveDisplay,
-    SynsetDisplay,
+    MislabelDisplay,
 )
 
 PANELS = {"nrows": 1, "ncols": 2, "figsize": (10, 5.4), "layout": "constrained"}
@@ -23,7 +22,7 @@ def save(figure, path):
 
 
 def draw_scatter(every, path):
-    """Draw predicted against retrained effects of the handful of groups."""
+    """Draw predicted against retrained effects of the chosen groups."""
     figure, panels = plt.subplots(**PANELS)
     for axes, findings in zip(panels, every, strict=True):
         predicted, retrained = (
@@ -35,7 +34,7 @@ def draw_scatter(every, path):
 
 
 def draw_digit(findings, n_groups, path):
-    """Draw the first shown digit with the groups that hold it up and pull it down."""
+    """Draw the first shown digit with the groups that support and oppose its prediction."""
     row = next(iter(findings.shown))
     display = AttributionDisplay.from_estimator(
         *(findings.attributor, findings.X_query[[row]]),
@@ -50,20 +49,15 @@ def draw_digit(findings, n_groups, path):
     save(display.figure_, path)
 
 
-def draw_synset(findings, path, n_groups=4):
-    """Draw synset rows of the strongest groups beside typical rows of these groups."""
-    display = SynsetDisplay.from_estimator(
-        *(findings.attributor, findings.X, findings.y),
-        groups=findings.attributor.groups_[findings.handful[:n_groups]],
-        image_shape=(8, 8),
-    )
+def draw_map(findings, path):
+    """Draw the effects of all groups on the first held-out rows."""
+    display = AttributionDisplay.from_estimator(findings.attributor, findings.X_query[:30])
     save(display.figure_, path)
 
 
-def draw_loss_curves(every, path):
-    """Draw the distance between the groups' gradients during the distillation."""
-    figure, panels = plt.subplots(**{**PANELS, "figsize": (10, 4)})
-    for axes, findings in zip(panels, every, strict=True):
-        MatchingCurveDisplay.from_estimator(findings.attributor, ax=axes)
-        axes.set_title(findings.name)
-    save(figure, path)
+def draw_suspicious_labels(findings, path):
+    """Draw the training digits whose labels the other digits contradict."""
+    display = MislabelDisplay.from_estimator(
+        *(findings.attributor, findings.X, findings.y), image_shape=(8, 8)
+    )
+    save(display.figure_, path)

@@ -20,29 +20,8 @@ def group_class(findings, column):
     return findings.class_names[label], int(members.sum())
 
 
-def group_rows(findings, column):
-    """Return the training rows of a group."""
-    attributor = findings.attributor
-    return findings.X[attributor.group_labels_ == attributor.groups_[column]]
-
-
-def nearest(rows, point):
-    """Return rows in the order of their distance to a point."""
-    return rows[np.argsort(((rows - point) ** 2).sum(1))]
-
-
-def largest_move(findings):
-    """Return how far a feature of a synset row is from the nearest real row of its group."""
-    attributor = findings.attributor
-    columns = np.searchsorted(attributor.groups_, attributor.synset_groups_)
-    pairs = zip(columns, attributor.X_synset_, strict=True)
-    return max(
-        np.abs(nearest(group_rows(findings, column), row)[0] - row).max() for column, row in pairs
-    )
-
-
 def agreement(findings):
-    """Compare predicted with retrained effects on the handful of groups.
+    """Compare predicted with retrained effects on the chosen groups.
 
     Returns
     -------
@@ -67,18 +46,20 @@ def agreement(findings):
 
 
 def print_effects(findings, strongest):
-    """Print who holds a few held-out predictions up, and who pulls them down."""
+    """Print which groups support and oppose a few held-out predictions."""
     (n, width), n_classes = findings.X.shape, len(findings.class_names)
     sizes = f"{width}-{findings.recipe.n_hidden}-{n_classes}"
     on_training, held_out = findings.accuracy
-    n_synset, n_groups = len(findings.attributor.X_synset_), findings.predicted.shape[1]
-    moved = largest_move(findings)
-    kind = f"inputs moved by up to {moved:.2f}" if moved else "real inputs, learnt targets, weights"
     print(
-        f"\n{findings.name.upper()}: {sizes} network trained on {n} rows in {n_groups} groups"
+        f"\n{findings.name.upper()}: {sizes} network trained on {n} rows in "
+        f"{findings.predicted.shape[1]} groups"
         f"\naccuracy {on_training:.3f} on the training rows, {held_out:.3f} on held-out rows"
-        f"\nsynset of {n_synset} rows: {kind}"
-        "\n\nEffect of a group on the log-odds of the predicted class, in nats"
+        "\n\nHow groups were left out (plan_):"
+    )
+    for reason in findings.attributor.plan_.reasons:
+        print(f"  {reason}")
+    print(
+        "\nEffect of a group on the log-odds of the predicted class, in nats"
         f"\n{'':16s} {'group':>5s}  {'class of group':14s} {'rows':>4s} {'predicted':>9s} "
         f"{'retrained':>9s}  (mean ± deviation over {len(findings.retrained)} seeds)"
     )
@@ -97,16 +78,16 @@ def print_row(findings, row, why, columns):
         effect = findings.predicted[row, column]
         seeds = findings.retrained[:, row, column]
         label, size = group_class(findings, column)
-        verb = "held up by" if effect > 0 else "pulled down by"
+        verb = "supported by" if effect > 0 else "opposed by"
         group = findings.attributor.groups_[column]
         print(f"  {verb:14s} {group!s:>5s}  {label:14s} {size:4d} {effect:+9.2f} ", end="")
         print(f"{seeds.mean():+9.2f} ± {seeds.std(ddof=1):.2f}{remark(effect, seeds)}")
 
 
 def remark(effect, seeds):
-    """Say when retraining does not bear a predicted effect out."""
+    """Return a remark where retraining does not confirm a predicted effect."""
     if abs(seeds.mean()) < seeds.std(ddof=1):
-        return "  (lost in seed noise)"
+        return "  (below seed noise)"
     return "" if effect * seeds.mean() > 0 else "  WRONG SIGN"
 
 
@@ -115,7 +96,7 @@ def print_summary(findings):
     found, fidelity = agreement(findings), findings.attributor.fidelity_
     n_queries, n_groups = findings.predicted.shape
     n, seconds = len(findings.retrained), findings.seconds
-    offline, online = seconds["offline"], seconds["online"]
+    offline, online = seconds["fit"], seconds["transform"]
     every = n_groups * seconds["network"]
     source = f"(extrapolated from {seconds['network']:.2f} s a network)"
     lines = [
@@ -123,16 +104,15 @@ def print_summary(findings):
         (f"  predicted with the mean of {n} retrainings", f"{found['rank']:8.2f}"),
         (f"  predicted with the mean of {n - 1}", f"{found['rank_others']:8.2f}"),
         ("  the remaining retraining with that mean", f"{found['retraining_others']:8.2f}"),
-        ("  fidelity_, estimated without retraining", f"{fidelity.rank_correlation:8.2f}"),
+        ("  fidelity_, known before this check", f"{fidelity.rank_correlation:8.2f}"),
         ("slope of retrained on predicted effects (1: real units)", ""),
         ("  measured", f"{found['slope']:8.2f}"),
-        ("  fidelity_, estimated without retraining", f"{fidelity.slope:8.2f}"),
+        ("  fidelity_, known before this check", f"{fidelity.slope:8.2f}"),
         ("deviation of a retrained effect from seed to seed", f"{found['noise']:8.2f} nats"),
-        ("offline: fit", f"{offline:8.1f} s"),
-        ("online: transform", f"{online:10.3f} s"),
+        ("fit", f"{offline:8.1f} s"),
+        ("transform", f"{online:10.3f} s"),
         (f"retraining once without each of {n_groups} groups", f"{every:8.1f} s {source}"),
-        ("  over offline", f"{every / offline:8.1f} times"),
-        ("  over online", f"{every / online:8.0f} times"),
+        ("  divided by fit", f"{every / offline:8.1f}"),
     ]
     print(f"\n{findings.name.upper()}: {len(findings.handful)} groups, {n_queries} held-out rows")
     for label, value in lines:
@@ -142,18 +122,18 @@ def print_summary(findings):
 
 
 def verdict(found, every, seconds):
-    """Say in words what the summary means."""
+    """Yield the conclusions of the summary."""
     if not found["rank"] >= POOR:
-        yield "POOR: the order of the groups is not to be trusted."
+        yield "POOR: do not trust the order of the groups."
     elif found["rank"] < GOOD:
-        yield "Fair: only the strongest groups are to be trusted."
+        yield "FAIR: trust only the strongest groups."
     else:
-        yield "Good: the order of the groups agrees with retraining."
+        yield "GOOD: the order of the groups agrees with retraining."
     if found["rank_others"] < found["retraining_others"]:
-        yield "One real retraining of each group would have told their order better."
+        yield "One real retraining of each group would have predicted their order better."
     if not 0.5 <= found["slope"] <= 2:
         yield f"The sizes are wrong: multiply them by about {found['slope']:.2g}."
-    if every < seconds["offline"]:
+    if every < seconds["fit"]:
         yield "NOT FASTER: on data this small, retraining every group once takes less than fit."
 
 

@@ -24,7 +24,7 @@ X, X_new, y, y_new = train_test_split(X, y, test_size=100, random_state=0)
 attributor = SynsetAttributor(n_groups=12, random_state=0).fit(X, y)
 forecast = attributor.estimator_.predict(X_new.to_numpy())[:, 0]
 print(f"R2 on new patients {1 - ((forecast - y_new) ** 2).mean() / y_new.var(ddof=0):.2f}")
-print(f"rank correlation with the probes {attributor.fidelity_.rank_correlation:.2f}")
+print(f"rank correlation with measured effects {attributor.fidelity_.rank_correlation:.2f}")
 
 # %%
 # The new patient with the highest forecast, and the groups with the largest effects on it:
@@ -34,7 +34,7 @@ AttributionDisplay.from_estimator(attributor, query, X_train=X, y_train=y, unit=
 plt.show()
 
 # %%
-# Is it so? The network is small, so train it again without each group, from three seeds.
+# The network is small, so retrain it without each group, from three seeds, and compare.
 
 truth = retraining(
     *(attributor.estimator_, X.to_numpy(), y, X_new.to_numpy(), y_new),
@@ -48,5 +48,5 @@ FidelityDisplay.from_effects(
 plt.show()
 
 # %%
-# Regression is the harder case for a synset. The rows of a group miss its forecast in both
-# directions, and a few rows cannot stand for such scatter as well as for a shared direction.
+# The residuals of a group's rows have both signs, and a few synset rows represent such noise badly.
+# With all rows as the synset, the default for a table of this size, that does not matter.

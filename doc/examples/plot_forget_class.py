@@ -2,9 +2,8 @@
 Forgetting a class
 ==================
 
-What would the network say about a digit that it had never been shown? With the classes as groups,
-:meth:`~sklearn_synset.SynsetAttributor.leave_out` returns the network with a class forgotten,
-without training it again and without the training rows.
+What would the network predict for a digit that it was never trained on? With the classes as groups,
+:meth:`~sklearn_synset.SynsetAttributor.leave_out` returns the network without a class.
 """
 
 # %%
@@ -50,11 +49,11 @@ net = NeuralNetClassifier(
     train_split=None,
     verbose=0,
 )
-attributor = SynsetAttributor(net, max_iter=300, random_state=0).fit(X, y, groups=y)
+attributor = SynsetAttributor(net, random_state=0).fit(X, y, groups=y)
 original = attributor.estimator_
 
 # %%
-# Forget the threes, and compare with a network that was really trained without them.
+# Leave out the threes, and compare with a network that was retrained without them.
 
 FORGOTTEN = 3
 forgetful = attributor.leave_out([FORGOTTEN])
@@ -68,29 +67,27 @@ for name, network in [("original", original), ("leave_out", forgetful), ("retrai
     print(f"{right[~is_it].mean():.1%} of others")
 
 # %%
-# All threes are read as something else now, and the others about as well as before. As what?
+# All threes are now read as other digits, and other digits about as well as before.
 
 
 def counts(network):
-    """Count as what the forgotten digits are read."""
+    """Count which digits the left-out ones are read as."""
     return np.bincount(network.predict(X_new[is_it]), minlength=10)
 
 
 figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
 places = np.arange(10)
-axes.bar(places - 0.2, counts(forgetful), 0.4, color="#0072B2", label="leave_out, from the synset")
-axes.bar(
-    places + 0.2, counts(retrained), 0.4, color="#E69F00", label="really trained without threes"
-)
+axes.bar(places - 0.2, counts(forgetful), 0.4, color="#0072B2", label="leave_out")
+axes.bar(places + 0.2, counts(retrained), 0.4, color="#E69F00", label="retrained without threes")
 axes.set(xticks=places, xlabel="read as", ylabel=f"held-out threes, of {is_it.sum()}")
 axes.legend()
 plt.show()
 
 # %%
-# What does each class do to the others? The mean effect on the margin of the true label, by class
-# of the digit (lines) and of the group (columns). On the diagonal, written out, is the class
-# itself. Off it, most classes are rivals: without them, other digits would be more clearly
-# themselves.
+# How does each class affect the others? The image shows the mean effect on the margin of the true
+# label, by the class of the digit (rows) and of the group (columns). The diagonal shows the effect
+# of a class on itself as a number. Off the diagonal most effects are negative: without another
+# class, the margin would be larger.
 
 effects = attributor.attribute(X_new, y_new)
 by_class = np.stack([effects[y_new == digit].mean(0) for digit in range(10)])

@@ -2,9 +2,9 @@
 From the group to the single row
 ================================
 
-A group holds a prediction up. All of it, or a few of its rows? Three ways to look inside: share the
-group's effect out among its rows, which costs nothing more; split the group and distil again, as in
-the hierarchical variant of :cite:t:`ye2024distilled`; or split it and train again for real.
+A group supports a prediction. Do all of its rows, or only a few? There are three ways to find out:
+divide the group's effect among its rows, at no further cost; split the group and fit again, as in
+the hierarchical variant of :cite:t:`ye2024distilled`; or split it and retrain for real.
 """
 
 # %%
@@ -51,11 +51,11 @@ net = NeuralNetClassifier(
     train_split=None,
     verbose=0,
 )
-attributor = SynsetAttributor(net, n_groups=20, max_iter=200, random_state=0).fit(X, y)
+attributor = SynsetAttributor(net, n_groups=20, random_state=0).fit(X, y)
 
 # %%
-# The query is a misread digit, judged by the label that it was given. In its strongest group, the
-# rows with the largest shares and those with the smallest:
+# The query is a misread digit, with the label that the network predicts. These are the rows with
+# the largest and the smallest shares in its strongest group:
 
 probability = attributor.estimator_.predict_proba(X_new)
 label = probability.argmax(1)
@@ -79,7 +79,7 @@ for line, rows, name in [(0, order[:6], "most"), (1, order[-6:], "least")]:
         each.set_xlabel(f"{by_row[row]:+.2f}")
     axes[line, 1].set_ylabel(name)
 figure.suptitle(
-    f"group {strongest}: {by_group.max():+.2f} nats, shared out among its {len(members)} rows"
+    f"group {strongest}: {by_group.max():+.2f} nats, divided among its {len(members)} rows"
 )
 plt.show()
 
@@ -89,7 +89,7 @@ plt.show()
 print(f"{by_row[members].sum():.4f} {by_group.max():.4f}")
 
 # %%
-# Split the group into four, and ask in all three ways what each part does to 200 new digits.
+# Split the group into four parts, and estimate their effects on 200 new digits in all three ways.
 
 parts = KMeans(4, n_init=5, random_state=0).fit_predict(X[members])
 finer = np.char.add("group ", attributor.group_labels_.astype(str))
@@ -100,9 +100,9 @@ queries, labels = X_new[:200], label[:200]
 shares = attributor.attribute(queries, labels, level="samples")
 shared_out = np.stack([shares[:, rows].sum(1) for rows in is_part], 1)
 
-again = SynsetAttributor(net, max_iter=200, random_state=0).fit(X, y, groups=finer)
+again = SynsetAttributor(net, random_state=0).fit(X, y, groups=finer)
 columns = [name.startswith("part") for name in again.groups_]
-distilled_again = again.attribute(queries, labels)[:, columns]
+fitted_again = again.attribute(queries, labels)[:, columns]
 
 # %%
 # The truth for these four parts, from three seeds:
@@ -113,18 +113,18 @@ measured = truth.effects.mean(0)[:, [name.startswith("part") for name in truth.g
 figure, panels = plt.subplots(1, 2, figsize=(9, 4.6), sharey=True, layout="constrained")
 for axes, predicted, name in [
     (panels[0], shared_out, "rows' shares, summed"),
-    (panels[1], distilled_again, "distilled again"),
+    (panels[1], fitted_again, "fitted again"),
 ]:
     axes.plot(predicted, measured, ".", markersize=4, alpha=0.5)
     axes.axline((0, 0), slope=1, color="0.5", linestyle="--")
     correlation = np.corrcoef(predicted.ravel(), measured.ravel())[0, 1]
     axes.set_title(f"{name}: correlation {correlation:.2f}")
     axes.set_xlabel("predicted effect of a part (nats)")
-panels[0].set_ylabel("effect by training again (nats)")
+panels[0].set_ylabel("effect by retraining (nats)")
 panels[1].legend([f"part {part}" for part in range(4)])
 plt.show()
 
 # %%
-# Summed shares find the parts that matter, but tell small effects too large: what a row does as one
-# of many is not what its part does alone. Distilling again with the strongest group split costs a
-# second `fit`, and tells both order and size.
+# Summed shares find the parts that matter, but overestimate small effects: the share of a row in
+# its group is not the effect of its part alone. Fitting again with the strongest group split costs
+# a second `fit`, and predicts both order and size.

@@ -1,16 +1,16 @@
 """
-The method in a plane
-=====================
+Rewinding in a plane
+====================
 
-A classifier with two classes, two features and no intercept has just two weights that count: the
-difference of its classes' weight vectors. So everything that
-:class:`~sklearn_synset.SynsetAttributor` does can be drawn, and compared with the truth, which is
-cheap here: train again without the group.
+A classifier with two classes, two features and no intercept has two effective weights: the
+difference of the weight vectors of its classes. So each step of rewinding, which
+:class:`~sklearn_synset.SynsetAttributor` uses for modules of unknown training, can be drawn, and
+compared with retraining without the group.
 """
 
 # %%
-# Six groups of rows, three in each class, and a linear classifier trained to the end. Group 2 lies
-# on the far side, at odds with its class.
+# Six groups of rows, three in each class, and a linear classifier trained to convergence. Group 2
+# lies among the rows of the other class.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -48,17 +48,19 @@ with torch.no_grad():
     module.weight.copy_(torch.from_numpy(np.stack([-trained, trained]) / 2))
 
 # %%
-# The slow part: distil the synset. It has three rows for each group here.
+# The synset has three rows for each group here, and is distilled in 800 steps.
 
-attributor = SynsetAttributor(module, weight_decay=WEIGHT_DECAY, synset_size=3, random_state=0)
+attributor = SynsetAttributor(
+    module, weight_decay=WEIGHT_DECAY, synset_size=3, max_iter=800, random_state=0
+)
 attributor.fit(X, y, groups=groups)
 
 # %%
-# To leave a group out, the trained weights are *rewound*: shrunk until the network is as unsure as
-# early in its training. From there it is trained again on the synset, once with all groups and once
-# without the group. The difference between the two ends is the displacement that is added to the
-# trained weights. The package does this for all groups at once; here are the same paths in plain
-# NumPy, from nothing but the public attributes.
+# To leave a group out, the trained weights are *rewound*: scaled down, so that residuals are as
+# large as earlier in the training. From there the network is trained on the synset, once with all
+# groups and once without the group. The difference between the two ends is added to the trained
+# weights. The package does this for all groups at once. Here are the same paths in plain NumPy,
+# from the public attributes.
 
 synset = attributor.X_synset_, attributor.y_synset_[:, 1], attributor.sample_weight_synset_
 
@@ -82,10 +84,9 @@ forgotten = forgotten[1] - forgotten[0]
 truth = train(groups != LEFT_OUT)
 
 # %%
-# On the left the rows, and the synset's rows in the middle of those that they stand for; the rows
-# that the network fits worst stand for themselves. On the right the plane of weights: where the
-# network was trained to, where leaving the group out takes it, and where training on the real rows
-# of the other groups ends.
+# Left: the training rows, and the synset rows among the rows that they represent. Right: the plane
+# of weights with the trained network, the network of `leave_out`, and the network that was trained
+# on the real rows of the other groups.
 
 COLOURS = ["#0072B2", "#56B4E9", "black", "#D55E00", "#E69F00", "#CC79A7"]
 figure, (rows_axes, axes) = plt.subplots(1, 2, figsize=(10, 5.2), layout="constrained")
@@ -110,8 +111,8 @@ everything = X, y, np.ones(len(y))
 height = [objective(w, *everything)[0] for w in grid.reshape(-1, 2)]
 height = np.reshape(height, grid.shape[:2])
 axes.contour(*np.moveaxis(grid, -1, 0), height, levels=20, colors="0.85", linewidths=0.8)
-axes.plot(*with_all.T, color="#0072B2", linewidth=1, label="trained again on the whole synset")
-label = f"trained again without group {LEFT_OUT}"
+axes.plot(*with_all.T, color="#0072B2", linewidth=1, label="retrained on the whole synset")
+label = f"retrained without group {LEFT_OUT}"
 axes.plot(*without.T, color="#D55E00", linewidth=1, label=label)
 arrow = {"arrowstyle": "->", "linewidth": 2, "shrinkA": 4, "shrinkB": 4}
 axes.annotate("", forgotten, trained, arrowprops=arrow)
@@ -119,18 +120,18 @@ for point, marker, name, place in [
     (with_all[0], "x", "rewound", (0, -16)),
     (trained, "o", "trained", (0, -18)),
     (forgotten, "D", f"leave_out([{LEFT_OUT}])", (-8, 12)),
-    (truth, "*", "really trained\nwithout it", (0, -32)),
+    (truth, "*", "retrained on real\nrows without it", (0, -32)),
 ]:
     axes.plot(*point, marker, color="black", markersize=9)
     axes.annotate(name, point, place, textcoords="offset points", ha="center", weight="bold")
 axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12))
 axes.set(xlabel="weight of feature 1", ylabel="weight of feature 2")
-axes.set_title("the way to a network without the group")
+axes.set_title("paths to a network without the group")
 plt.show()
 
 # %%
-# The same for every group and for 200 new points: what the synset says that a group does to the
-# log-odds of the predicted class, and what training without it shows.
+# The same for every group and for 200 new points: the predicted effect of the group on the log-odds
+# of the predicted class, and the effect by retraining.
 
 queries = rng.uniform(-3, 3, (200, 2))
 labels = module(torch.from_numpy(queries)).argmax(1).numpy()
@@ -143,14 +144,14 @@ for group, colour in enumerate(COLOURS):
     axes.scatter(predicted[:, group], measured[:, group], s=12, color=colour, label=group)
 span = [measured.min(), measured.max()]
 axes.plot(span, span, color="0.5", linestyle="--", label="equal", zorder=0)
-axes.set(xlabel="effect by the synset (nats)", ylabel="effect by training again (nats)")
+axes.set(xlabel="predicted effect (nats)", ylabel="effect by retraining (nats)")
 axes.legend(title="group")
 plt.show()
 
 # %%
-# Positive means that the group helps: without it the log-odds fall. Group 2 lies among the rows of
-# the other class. It pulls most predictions towards even odds, so its effect is mostly negative,
-# and so large that the synset tells it a little too small.
+# Positive means that the group helps: without it, the log-odds fall. Group 2 moves most predictions
+# towards even odds, so its effect is mostly negative. It is so large that it is slightly
+# underestimated.
 
 print(f"correlation {np.corrcoef(predicted.ravel(), measured.ravel())[0, 1]:.3f}")
 print(f"slope       {np.polyfit(predicted.ravel(), measured.ravel(), 1)[0]:.2f}")

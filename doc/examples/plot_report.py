@@ -2,8 +2,9 @@
 A report to pass on
 ===================
 
-A colleague who decides about patients, and has no Python, wants to know what a model's predictions
-rest on. One HTML file answers: it opens in any browser, without a server and without a network.
+A colleague who decides about patients, and has no Python, wants to know which data a model's
+predictions depend on. One HTML file shows it. It opens in any browser, without a server or a
+network connection.
 """
 
 # %%
@@ -27,9 +28,7 @@ table, is_benign = load_breast_cancer(return_X_y=True, as_frame=True)
 diagnosis = np.where(is_benign, "benign", "malignant")
 X, X_new, y, y_new = train_test_split(table, diagnosis, test_size=150, random_state=0)
 
-pipeline = make_pipeline(
-    StandardScaler(), SynsetAttributor(n_models=2, max_iter=50, n_probes=12, random_state=0)
-)
+pipeline = make_pipeline(StandardScaler(), SynsetAttributor(n_models=2, random_state=0))
 pipeline.fit(X, y)
 
 # %%

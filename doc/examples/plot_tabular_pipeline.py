@@ -3,13 +3,13 @@ Which hospital's data spoil the model?
 ======================================
 
 A table of patients from six hospitals, prepared by a :class:`~sklearn.compose.ColumnTransformer`.
-In one of them somebody mixed up a part of the diagnoses. Can it be found without inspecting a
-single patient, and what would the model be without it?
+In one of them, a part of the diagnoses is wrong. Can the hospital be found without inspecting
+single patients, and how good would the model be without it?
 """
 
 # %%
-# The patients are real: scikit-learn's breast cancer table. The hospitals and the scanners are made
-# up, and so is the mistake: hospital D writes down the wrong diagnosis for three patients in ten.
+# The patients are from scikit-learn's breast cancer table. The hospitals and the scanners are
+# invented, and so is the error: hospital D records a wrong diagnosis for three patients in ten.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -52,8 +52,8 @@ pipeline = make_pipeline(
 pipeline.fit(X, y, synsetattributor__groups=X["hospital"])
 
 # %%
-# Judged on the true diagnoses of new patients, a hospital that helps has a positive effect. A box
-# holds the middle half of the new patients.
+# For the true diagnoses of new patients, a hospital that helps has a positive effect. A box covers
+# the middle half of the new patients.
 
 preparation, attributor = pipeline[:-1], pipeline[-1]
 effects = attributor.attribute(preparation.transform(X_new), y_new)
@@ -65,9 +65,9 @@ axes.set(xlabel="hospital", ylabel="effect on the log-odds\nof the true diagnosi
 plt.show()
 
 # %%
-# Without hospital D the network would be surer of the truth for almost every new patient. To see
-# that, no new training is needed; beside it, what a new training on the other hospitals gives.
-# Accuracy on 200 patients is too coarse to tell; the mean loss is not.
+# Without hospital D the true diagnosis would get a higher probability for almost every new patient.
+# `leave_out` returns that network; beside it is one that was retrained on the other hospitals. The
+# mean loss shows the difference better than the accuracy on 200 patients.
 
 forgetful = attributor.leave_out(["D"])
 kept = (X["hospital"] != "D").to_numpy()

@@ -2,13 +2,13 @@
 Why does the network read this digit as it does?
 ================================================
 
-A network misreads a handwritten digit. Which of the digits that it was trained on made it do so,
-and which spoke against it?
+A network misreads a handwritten digit. Which of the digits that it was trained on support the
+prediction, and which oppose it?
 """
 
 # %%
-# A skorch net, trained on half of scikit-learn's digits and wrapped as it is:
-# :class:`~sklearn.frozen.FrozenEstimator` keeps `fit` from training it again.
+# A skorch net, trained on a third of scikit-learn's digits.
+# :class:`~sklearn.frozen.FrozenEstimator` keeps `fit` from training it once more.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -43,16 +43,17 @@ net.fit(X, y)
 print(f"accuracy on new digits {net.score(X_new, y_new):.3f}")
 
 # %%
-# `fit` splits the training digits into groups of about twenty that look alike, and distils a few
-# synset rows for each. How far it can be trusted is known before any result is looked at.
+# `fit` splits the training digits into groups of about twenty similar ones, repeats the training
+# without each group, and measures how far the result can be trusted.
 
-attributor = SynsetAttributor(FrozenEstimator(net), max_iter=400, random_state=0)
+attributor = SynsetAttributor(FrozenEstimator(net), random_state=0)
 attributor.fit(X, y)
-print(f"rank correlation with the probes {attributor.fidelity_.rank_correlation:.2f}")
+print(attributor.plan_)
+print(f"rank correlation with measured effects {attributor.fidelity_.rank_correlation:.2f}")
 
 # %%
-# From here on every answer takes milliseconds. The surest of the misread digits, with the groups
-# that hold its reading up and those that pull it down, and digits that are typical of them:
+# Now each query takes milliseconds. This is the misread digit with the highest probability, with
+# the groups that support its prediction and those that oppose it, and typical digits of each group:
 
 probability = net.predict_proba(X_new).max(1)
 mistakes = np.flatnonzero(net.predict(X_new) != y_new)
@@ -63,10 +64,10 @@ AttributionDisplay.from_estimator(
 plt.show()
 
 # %%
-# A nat is much: from even odds, one more makes a probability of 0.73. The bars say what would
-# change if the network were trained without the group. They do not add up to the log-odds.
+# From even odds, one nat more gives a probability of 0.73. A bar shows how much the log-odds would
+# fall if the network were trained without the group. The bars do not add up to the log-odds.
 #
-# The same question about the true label: who spoke for it, and who against?
+# The same for the true label: which groups support it, and which oppose it?
 
 AttributionDisplay.from_estimator(
     attributor,
@@ -80,16 +81,17 @@ AttributionDisplay.from_estimator(
 plt.show()
 
 # %%
-# What the synset is: a few rows for each group. Those that the network fits worst are kept as they
-# are and count once; the others are means of digits that look alike, and count as often as the
-# number below says. Their labels are soft, and learnt, as are the weights.
+# Can it be trusted? Predicted effects, against those of leaving a few groups out of a further
+# repeated training. :doc:`plot_compare_with_retraining` compares with real retraining.
 
-SynsetDisplay.from_estimator(attributor, X, y, image_shape=(8, 8))
+FidelityDisplay.from_estimator(attributor, X_new[:200])
 plt.show()
 
 # %%
-# Can it be trusted? Effects that the synset predicts, against those of leaving a few groups out of
-# the real rows. That is no real retraining yet; :doc:`plot_compare_with_retraining` is.
+# The synset can be compressed to a few rows for each group. Those that the network fits worst are
+# kept and count once; the others are means of similar digits, and count as often as the number
+# below them says.
 
-FidelityDisplay.from_estimator(attributor, X_new[:200])
+compressed = SynsetAttributor(FrozenEstimator(net), synset_size=4, random_state=0).fit(X, y)
+SynsetDisplay.from_estimator(compressed, X, y, image_shape=(8, 8))
 plt.show()
