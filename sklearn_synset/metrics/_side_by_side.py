@@ -12,10 +12,12 @@ from torch.utils.data import default_collate
 from sklearn_synset._data.training_data import TrainingRows
 from sklearn_synset._network.default_network import WholeBatches, keep_batch
 from sklearn_synset._network.operation_count import widest_output
+from sklearn_synset._network.recipe import Recipe
 from sklearn_synset._network.training_loss import one_hot_targets
 from sklearn_synset._network.wrapped_model import FunctionalModel, untrained_model
 from sklearn_synset._objective.objective import Objective
-from sklearn_synset._replay.leave_out import ReplayPlan, replay_plans
+from sklearn_synset._replay.leave_out import ReplayPlan
+from sklearn_synset._replay.rows import replayed_training_rows
 from sklearn_synset._runtime.torch_interop import as_tensor
 from sklearn_synset.metrics._retrained_objective import diverged
 from sklearn_synset.metrics._training import TrainingProblem
@@ -133,14 +135,15 @@ def stack_of_trainings(problem: TrainingProblem, codes: np.ndarray, seed: int) -
         model = untrained_model(problem.seeded(seed), problem.X, target, classes=classes, seed=seed)
     except (TypeError, ValueError) as error:
         raise NotSideBySideError(str(error).rstrip(".")) from error
-    if isinstance(model.recipe, str):
-        raise NotSideBySideError(model.recipe)
+    if not isinstance(model.recipe, Recipe):
+        raise NotSideBySideError(str(model.recipe))
     dtype = torch.long if model.loss == "cross_entropy" else model.dtype
     targets = one_hot_targets(model, as_tensor(target, dtype=dtype, device=model.device))
     order = torch.from_numpy(np.argsort(codes, kind="stable")).to(model.device)
     rows_by_group = list(order.split(np.bincount(codes).tolist()))
     rows = TrainingRows(_tensor(problem.X, model), targets, rows_by_group, _BATCH_SIZE)
-    (plan,) = replay_plans([model], rows, 1, seed, None, 0)
+    replayed = replayed_training_rows(model, model.recipe, rows)
+    plan = ReplayPlan(model.recipe, (seed,), replayed, lifted_X=rows.X[:0])
     return Stack(problem, model, plan)
 
 
