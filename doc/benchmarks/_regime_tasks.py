@@ -294,7 +294,10 @@ REGIMES = {
         n_seeds=6,
     ),
     "digits-residual": Regime(
-        DIGITS, partial(residual, 64, 48, 10), 30, torch.optim.RMSprop, {"lr": 1e-3}, 20
+        DIGITS,
+        partial(residual, 64, 48, 10),
+        *(30, torch.optim.RMSprop, {"lr": 1e-3}, 20),
+        n_seeds=8,
     ),
     "digits-cnn": Regime(DIGITS, small_cnn, 20, *ADAM, 10, n_seeds=3),
     "digits-deep": Regime(

@@ -19,7 +19,8 @@ slope    least-squares slope of the true effect on the score: 1 = scores are in 
 r        Pearson correlation over all pairs of query and group
 claimed  rank correlation and slope (with interval) in `fidelity_`, known without any truth
 holds    whether the interval of the slope holds the true slope
-fit s    seconds of `fit` and `attribute` together
+fit s    seconds of `fit` and `attribute` together; all seconds are of the processor, which other
+         programs on the machine do not lengthen, on one thread
 x seq    how often that goes into retraining the skorch net without each group, one after another
 x side   how often it goes into `metrics.retraining` from one seed, side by side where it can be
 """
@@ -61,10 +62,10 @@ def rank_correlation(a, b):
 
 
 def seconds(call):
-    """Return what a call returns, and how long it took."""
-    start = time.perf_counter()
+    """Return what a call returns, and how long it took the processor."""
+    start = time.process_time()
     found = call()
-    return found, time.perf_counter() - start
+    return found, time.process_time() - start
 
 
 def own_task(name):
@@ -178,11 +179,9 @@ def main():
         for name, regime in REGIMES.items():
             print(f"{name:16s} relative difference of the outputs {loop_error(regime):.1e}")
         return
+    torch.set_num_threads(1)
     params = {k: parse_value(v) for k, v in (item.split("=", 1) for item in args.set)}
-    print(
-        f"{platform.machine()}, {os.cpu_count()} processors, torch {torch.__version__} on "
-        f"{torch.get_num_threads()} threads"
-    )
+    print(f"{platform.machine()}, {os.cpu_count()} processors, torch {torch.__version__}")
     print(HEAD, flush=True)
     for name in args.tasks or tasks:
         try:
