@@ -11,7 +11,7 @@ from torch import nn
 from sklearn_synset import SynsetAttributor
 from tests.problems import mlp, seeded
 
-FAST = {"max_iter": 8, "n_steps": 8, "n_probes": 2, "step_size": 0.05, "random_state": 0}
+FAST = {"max_iter": 8, "n_steps": 8, "n_probes": 2, "random_state": 0}
 N = 36
 ERRORS = {"error": ValueError("injected"), "interrupt": KeyboardInterrupt("injected")}
 OUT_OF_MEMORY = {

@@ -7,6 +7,7 @@ in the middle of a fit or a query, memory that runs out, a write that breaks off
 with a bit turned or its end cut off.
 """
 
+import argparse
 import os
 import sys
 import tempfile
@@ -157,6 +158,10 @@ def damaged_files(path):
 
 
 def main():
+    """Print the counts."""
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     counts = bad_inputs()

@@ -136,7 +136,8 @@ def table(sources, rows, groups, max_iter, names):
 
 STAGES = {
     "sklearn_synset._synset_attributor": (
-        *("validate_data", "check_range", "wrap", "representatives", "group_centres"),
+        *("validate_data", "check_range", "wrap", "choose_plan", "representatives_of"),
+        *("group_centres", "leave_groups_out"),
     ),
     "sklearn_synset._synset_attributor.SynsetAttributor": ("_partition", "_training_rows"),
     "sklearn_synset._distillation.distilled_synset": ("residual_norm", "starting_rows"),

@@ -7,7 +7,7 @@ doc/benchmarks/cache/mutation: a run that was broken off goes on where it was. W
 some survivors, nor need, is in mutants_explained.txt.
 
     python doc/benchmarks/bench_mutation.py cover             # which test runs which line; slow
-    python doc/benchmarks/bench_mutation.py cover tests/_probes/test_restart.py  # after a change
+    python doc/benchmarks/bench_mutation.py cover tests/_probes/test_probes.py  # after a change
     python doc/benchmarks/bench_mutation.py run --near        # by the tests of the mathematics
     python doc/benchmarks/bench_mutation.py again             # survivors, by tests not yet asked
     python doc/benchmarks/bench_mutation.py report

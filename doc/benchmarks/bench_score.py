@@ -1,22 +1,22 @@
 """Does `score`, which retrains nothing, find the settings that are most faithful to retraining?
 
     python doc/benchmarks/bench_score.py                             # four small tasks
-    python doc/benchmarks/bench_score.py wine-mlp --probe retrain    # with retrained probes
+    python doc/benchmarks/bench_score.py wine-mlp --net              # of networks of known training
     python doc/benchmarks/bench_score.py --undistilled digits-mlp32  # in less time
     python doc/benchmarks/bench_score.py --hopeless                  # random labels
     python doc/benchmarks/bench_score.py --search                    # a grid search, twice
 
-For each task of `fidelity_tasks.py` an attributor is fitted with each of 24 settings of the
-distillation and of leaving out, to the stored network of seed 0 (for retrained probes to a skorch
-net of the same recipe, trained from the attributor's own seed); with `--undistilled` 22 settings
-that distil nothing. A setting's `score` on the held-out rows is then compared with its true LOO on
+For each task of `fidelity_tasks.py` an attributor is fitted with each of 22 settings of the
+distillation and of leaving out, to the stored network of seed 0 (with `--net` to a skorch net of
+the same recipe, trained from the attributor's own seed); with `--undistilled` 19 settings that
+distil nothing. A setting's `score` on the held-out rows is then compared with its true LOO on
 them, which `bench_fidelity.py` defines.
 
 range     lowest and highest true LOO over the settings
 rank      Spearman correlation of score and true LOO over the settings
 lost      true LOO of the best setting, less that of the setting with the highest score
-slope     of the true effects (seed 0; for retrained probes the mean over seeds) on the predicted
-          ones, for the first setting, and `fidelity_.slope` with its interval beside it
+slope     of the true effects (seed 0; with `--net` the mean over seeds) on the predicted ones, for
+          the first setting, and `fidelity_.slope` with its interval beside it
 within    share of settings whose `fidelity_.slope` is within 25% of the true slope
 
 `--hopeless` fits networks that were trained on random labels, and prints what `fidelity_` says.
@@ -60,8 +60,6 @@ SETTINGS = (
     REAL | {"rewind": 0.25},
     REAL | {"rewind": 0.95},
     REAL | {"n_steps": 10},
-    REAL | {"damping": 0.01},
-    REAL | {"damping": 0.1},
     REAL | {"synset_size": 1, "rewind": 0.0},
     REAL | {"synset_size": 2, "initialization": "random", "n_steps": 20},
     SHORT | {"synset_size": 2},
@@ -77,22 +75,21 @@ UNDISTILLED = (
     REAL | {"synset_size": 3},
     REAL | {"synset_size": 3, "initialization": "random"},
     REAL | {"synset_size": 5, "initialization": "random"},
-    REAL | {"synset_size": 1, "damping": 0.01},
     REAL | {"synset_size": 1, "n_steps": 10},
     REAL | {"synset_size": 2, "rewind": 0.75},
 )
 
 
-def measure(name, probe, params, random_state):
+def measure(name, is_net, params, random_state):
     """Fit a task's network with some settings; return its figures."""
     module, (X, y, X_query, y_query), truth = load_task(name)
-    if probe == "retrain":
+    if is_net:
         network, weight_decay = recipe_net(TASKS[name], len(X)), None
         truth = truth | {"effect_seed0": truth["effect_mean"]}
     else:
         network, weight_decay = module, WEIGHT_DECAY
     attributor = SynsetAttributor(
-        network, weight_decay=weight_decay, probe=probe, random_state=random_state, **params
+        network, weight_decay=weight_decay, random_state=random_state, **params
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -102,11 +99,11 @@ def measure(name, probe, params, random_state):
     return figures | {"score": score, "fidelity": attributor.fidelity_}
 
 
-def print_task(name, settings, probe, random_state):
+def print_task(name, settings, is_net, random_state):
     """Print a line for each setting, and the line of a task."""
     found = []
     for params in tqdm(settings, desc=name, leave=False):
-        figures = measure(name, probe, params, random_state)
+        figures = measure(name, is_net, params, random_state)
         found.append(figures)
         tqdm.write(
             f"  LOO {figures['LOO']:6.3f}  score {figures['score']:6.3f}  slope "
@@ -139,22 +136,19 @@ def print_hopeless():
         train_split=None,
         verbose=0,
     )
-    print(f"{'random labels':24s} {'probe':8s} rank correlation and slope of fidelity_")
+    print(f"{'random labels':24s} rank correlation and slope of fidelity_")
     for epochs in (1, 30):
-        for probe in ("auto", "rewind", "retrain"):
-            attributor = SynsetAttributor(
-                net.set_params(max_epochs=epochs), probe=probe, max_iter=40, random_state=0
-            )
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always")
-                told = attributor.fit(X, y).fidelity_
-            low, high = told.rank_correlation_interval
-            warned = "warned" if any("Attributions" in str(w.message) for w in caught) else ""
-            print(
-                f"{epochs:3d} epochs {'':13s} {probe:8s} {told.rank_correlation:5.2f} "
-                f"({low:.2f} to {high:.2f}) {told.slope:5.2f} {warned}",
-                flush=True,
-            )
+        attributor = SynsetAttributor(net.set_params(max_epochs=epochs), random_state=0)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            told = attributor.fit(X, y).fidelity_
+        low, high = told.rank_correlation_interval
+        warned = "warned" if any("Attributions" in str(w.message) for w in caught) else ""
+        print(
+            f"{epochs:3d} epochs {'':13s} {told.rank_correlation:5.2f} "
+            f"({low:.2f} to {high:.2f}) {told.slope:5.2f} {warned}",
+            flush=True,
+        )
 
 
 def print_search():
@@ -186,7 +180,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("tasks", nargs="*", default=TASK_NAMES)
-    parser.add_argument("--probe", choices=("auto", "rewind", "retrain"), default="auto")
+    parser.add_argument("--net", action="store_true", help="networks of known training")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--undistilled", action="store_true", help="settings that take less time")
     parser.add_argument("--hopeless", action="store_true")
@@ -199,7 +193,7 @@ def main():
         return print_search()
     print(f"{'task':14s} {'range of LOO':>14s}   rank    lost   slope   told (interval)   within")
     for name in args.tasks:
-        print_task(name, UNDISTILLED if args.undistilled else SETTINGS, args.probe, args.seed)
+        print_task(name, UNDISTILLED if args.undistilled else SETTINGS, args.net, args.seed)
 
 
 if __name__ == "__main__":

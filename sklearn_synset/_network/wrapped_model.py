@@ -46,7 +46,7 @@ from sklearn_synset._runtime.torch_interop import (
     resolve_device,
 )
 
-__all__ = ["FunctionalModel", "restore", "wrap", "wrap_each"]
+__all__ = ["FunctionalModel", "restore", "untrained_model", "wrap", "wrap_each"]
 
 _N_TRIED, _WELL_FITTED = 1000, 0.1
 _Model = TypeVar("_Model", torch.nn.Module, NeuralNet)
@@ -195,6 +195,39 @@ def wrap(
         "estimator must be None, a torch.nn.Module, a skorch net, or a FrozenEstimator of one; "
         f"got {estimator!r}."
     )
+
+
+def untrained_model(
+    net: NeuralNet, X: np.ndarray, y: np.ndarray, *, classes: np.ndarray | None, seed: int
+) -> FunctionalModel:
+    """Freeze a net as it is before its training.
+
+    Parameters
+    ----------
+    net : NeuralNet
+        Left as it is.
+
+    X, y, classes
+        As of `wrap`.
+
+    seed : int
+        Of the initial weights, and of the training in the recipe.
+
+    Returns
+    -------
+    model : FunctionalModel
+        With the recipe of its training, or the reason why that cannot be repeated.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As of `wrap`.
+    """
+    training = _Training(X, y, classes, None, weight_decay=0.0, device=None, dtype=None)
+    initialized = initialized_clone(net, None, seed)
+    model = _freeze_net(initialized, training)
+    target = _target_of(initialized, model, training)
+    return replace(model, recipe=_recipe(initialized, model, target, seed))
 
 
 def wrap_each(

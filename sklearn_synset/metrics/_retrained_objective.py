@@ -52,11 +52,16 @@ def objective_values(
     with torch.no_grad():
         outputs = torch.as_tensor(predictor_outputs(fitted, X, classes))
         if not torch.isfinite(outputs).all():
-            raise ValueError(
-                f"A retrained {type(fitted).__name__} returned NaN or infinity for a query: its "
-                "training diverged."
-            )
+            raise ValueError(diverged(fitted))
         return objective(outputs, torch.as_tensor(y)).double().numpy()
+
+
+def diverged(estimator: object) -> str:
+    """Return what to say of an estimator whose outputs are not finite."""
+    return (
+        f"A retrained {type(estimator).__name__} returned NaN or infinity for a query: its "
+        "training diverged."
+    )
 
 
 def predictor_outputs(fitted: Any, X: Any, classes: np.ndarray | None) -> np.ndarray:

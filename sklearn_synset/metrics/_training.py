@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
 from sklearn_synset._data.target import encode_target, label_codes, read_target
+from sklearn_synset._network.kept_rows import clone_without
 from sklearn_synset._network.new_weights import reset_parameters, starts_anew
 from sklearn_synset._network.skorch_net import criterion_target, initialized_clone, read_criterion
 from sklearn_synset._runtime.parallel import in_parallel
@@ -84,13 +85,42 @@ class TrainingProblem:
         X, y = take_rows(self.X, rows), self.y[rows]
         if not hasattr(self.estimator, "fit"):
             return self.estimator(X, y, seed)
+        return self.seeded(seed).fit(X, y)
+
+    def train_without(self, kept: np.ndarray, seed: int) -> Any:
+        """Return a predictor as `train` does, of a net with the minibatches of all rows.
+
+        Parameters
+        ----------
+        kept : ndarray of shape (n_rows,), dtype bool
+            Rows to train on. A net that is not in a pipeline sees them in the order and in the
+            minibatches that all rows would have from this seed, less those that are left out.
+
+        seed : int
+            As of `train`.
+
+        Returns
+        -------
+        fitted : object
+            As of `train`.
+        """
+        if self.net is not self.estimator:
+            return self.train(np.flatnonzero(kept), seed)
+        net = initialized_clone(self.seeded(seed), None, seed)
+        # A copy: what other processes share is read-only, which torch warns of.
+        X = take_rows(self.X, np.arange(self.n_rows))
+        net, X, y = clone_without(net, X, self.y.copy(), kept)
+        return net.fit(X, y)
+
+    def seeded(self, seed: int) -> Any:
+        """Return a clone with every `random_state` set to a seed, and new weights if it needs."""
         model = clone(self.estimator)
         names = model.get_params(deep=True)
         seeded = [each for each in names if each.rpartition("__")[2] == "random_state"]
         model.set_params(**dict.fromkeys(sorted(seeded), seed))
         if self.anew:
             reset_parameters(final_net(model).module)  # type: ignore[union-attr]
-        return model.fit(X, y)
+        return model
 
     def query_rows(self, X: Any) -> Any:
         """Return queries in the dtype of the training rows.
