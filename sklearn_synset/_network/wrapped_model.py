@@ -63,9 +63,9 @@ class _Training:
     weight_decay: float | None
     device: torch.device | None
     dtype: torch.dtype | None
-    output_order: tuple[int, ...] | None
-    is_task_given: bool
-    anew: bool
+    output_order: tuple[int, ...] | None = None
+    is_task_given: bool = False
+    anew: bool = False
 
     @property
     def n_outputs(self) -> int:
@@ -375,7 +375,9 @@ def _wrap_fitted(net: NeuralNet, training: _Training) -> tuple[NeuralNet, Functi
     if net.train_split is not None and dtype is not torch.bfloat16:
         rows = rows_for_net(own, training.X, training.input_shape, dtype)
         warn_if_rows_are_held_back(own, rows, target, is_frozen=True)
-    return copy.deepcopy(net), replace(model, recipe=_recipe(own, model, target, None))
+    return copy.deepcopy(net), replace(
+        model, recipe=_checked(_recipe(own, model, target, None), own)
+    )
 
 
 def _received(net: NeuralNet, training: _Training) -> _Training:
@@ -400,7 +402,7 @@ def _train(
     untrained = _freeze_net(initialized, received)
     check_same_function(initialized, untrained, training.X, received.X, training.input_shape)
     target = _target_of(initialized, untrained, received)
-    recipe = _recipe(initialized, untrained, target, seed)
+    recipe = _checked(_recipe(initialized, untrained, target, seed), initialized)
     parameter = next(initialized.module_.parameters())
     rows = rows_for_net(initialized, training.X, training.input_shape, parameter.dtype)
     check_training_rows(initialized, rows, target)
@@ -421,6 +423,25 @@ def _target_of(net: NeuralNet, model: FunctionalModel, training: _Training) -> n
     return criterion_target(net, training.y, dtype=dtype, ndim=output.ndim)
 
 
+def _checked(recipe: Recipe | str, net: NeuralNet) -> Recipe | str:
+    """Return a recipe, or warn that there is none; raise if nothing else can be done."""
+    if isinstance(recipe, Recipe):
+        return recipe
+    obstacle = why_not_rewound(net)
+    if obstacle is not None:
+        raise ValueError(
+            f"The training cannot be repeated: {recipe}. Nor can it be imitated by descent "
+            f"from rewound weights: {obstacle}."
+        )
+    warnings.warn(
+        f"The net's training cannot be repeated: {recipe}. It is imitated by descent from "
+        "rewound weights, which is less faithful.",
+        UserWarning,
+        stacklevel=2,
+    )
+    return recipe
+
+
 def _recipe(
     net: NeuralNet, model: FunctionalModel, target: np.ndarray, seed: int | None
 ) -> Recipe | str:
@@ -434,18 +455,6 @@ def _recipe(
             seed=seed,
         )
     except NotReplayableError as reason:
-        obstacle = why_not_rewound(net)
-        if obstacle is not None:
-            raise ValueError(
-                f"The training cannot be repeated: {reason}. Nor can it be imitated by descent "
-                f"from rewound weights: {obstacle}."
-            ) from reason
-        warnings.warn(
-            f"The net's training cannot be repeated: {reason}. It is imitated by descent from "
-            "rewound weights, which is less faithful.",
-            UserWarning,
-            stacklevel=2,
-        )
         return str(reason)
 
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from sklearn_synset._attribution.online_stage import run_online_stage
 
 from sklearn_synset._attribution import online_stage as module
 from sklearn_synset._attribution.datamodel import datamodel_weights
 from sklearn_synset._attribution.group_effects import attribution_matrix
-from sklearn_synset._attribution.online_stage import run_online_stage
 from sklearn_synset._attribution.out_of_fold_scores import own_group_objectives
 from sklearn_synset._attribution.rows_left_out import in_two_groups
 from sklearn_synset._data.training_data import TrainingRows

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 from sklearn.frozen import FrozenEstimator
+from sklearn_synset._persistence.warm_start import digest
 from skorch import NeuralNetClassifier
 from torch import nn
 
 from sklearn_synset import SynsetAttributor
 from sklearn_synset._distillation.matching import Matching, row_bounds
-from sklearn_synset._persistence.warm_start import digest
 from sklearn_synset._retraining.synset import Synset
 from tests.faults import CALLABLES, ERRORS
 from tests.problems import classification_model, mlp, regression_model, train

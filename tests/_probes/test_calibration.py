@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 from sklearn_synset._probes.calibration import factors_without_each, size_factor
 
 

@@ -2,11 +2,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from sklearn_synset._probes.candidate_choice import choose_candidate
+from sklearn_synset._probes.probe_choice import draw_probes
 
 from sklearn_synset._distillation.distil import Distilled
 from sklearn_synset._objective.objective import resolve_objective
-from sklearn_synset._probes.candidate_choice import choose_candidate
-from sklearn_synset._probes.probe_choice import draw_probes
 from sklearn_synset._probes.probes import Probes
 from sklearn_synset._retraining.leave_out import LeaveOut
 from sklearn_synset._retraining.synset import Synset

@@ -2,13 +2,13 @@
 
 import pytest
 import torch
+from sklearn_synset._probes.offline_stage import run_offline_stage
 
 from sklearn_synset._data.training_data import TrainingRows
 from sklearn_synset._distillation import distil
 from sklearn_synset._distillation import distilled_synset as module
 from sklearn_synset._distillation.distilled_synset import Distillation, will_distil
 from sklearn_synset._objective.objective import margin
-from sklearn_synset._probes.offline_stage import run_offline_stage
 from sklearn_synset._probes.probes import Probes
 from sklearn_synset._retraining.leave_out import LeaveOut
 from tests.problems import classification_model

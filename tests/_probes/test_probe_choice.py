@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-
 from sklearn_synset._probes.probe_choice import draw_probes, n_to_choose_by
 
 

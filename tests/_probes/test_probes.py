@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from sklearn_synset._probes.restarted_probes import restarted_probes
 from torch import nn
 
 from sklearn_synset._data.training_data import TrainingRows
@@ -12,7 +13,6 @@ from sklearn_synset._objective.objective import margin
 from sklearn_synset._probes import restarted_probes as restarting
 from sklearn_synset._probes import rewound_probes as rewinding
 from sklearn_synset._probes.probes import Probes, probes_of_networks
-from sklearn_synset._probes.restarted_probes import restarted_probes
 from sklearn_synset._probes.rewound_probes import rewound_probes
 from sklearn_synset._retraining import row_sample
 from sklearn_synset._retraining.leave_out import LeaveOut

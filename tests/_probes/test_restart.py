@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from sklearn_synset._probes.restart import initial_weights, restartable, restarts
 from torch import nn
 
 from sklearn_synset._curvature.power_iteration import largest_curvature
 from sklearn_synset._probes import restart as module
-from sklearn_synset._probes.restart import initial_weights, restartable, restarts
 from sklearn_synset._retraining.synset import Synset
 from tests.problems import classification_model, functional, mlp, seeded, small_conv, train
 from tests.reference import loss_of_row, training_objective
