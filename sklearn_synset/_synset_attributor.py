@@ -525,7 +525,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         std : ndarray of the same shape
             Standard error of each attribution, in the same unit: the standard deviation over the
             networks, divided by the root of their number. It tells how much the attribution
-            depends on the seed of the training, not how well the synset stands for the rows (see
+            depends on the seed of the training, not how well the synset represents the rows (see
             `fidelity_`), nor how much random halves differ. Only if `return_std`.
 
         Raises

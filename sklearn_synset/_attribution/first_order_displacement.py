@@ -73,7 +73,7 @@ def adds_to(model: FunctionalModel, synset: Synset, retraining: Retraining) -> b
     Notes
     -----
     Leave-out retraining of a single layer finds the effects of single groups almost exactly, and
-    by a synset that is dealt out in minibatches better than with what is added here. Gradients see
+    by a synset that is split into minibatches better than with what is added here. Gradients see
     nothing of the statistics of batch normalisation.
     """
     is_told_by_few = n_minibatches(synset) == 1
@@ -100,7 +100,7 @@ def blended(displacement: torch.Tensor, first_order: torch.Tensor) -> torch.Tens
 
     Notes
     -----
-    Both have errors, and of different kinds: a retraining is told by few synset rows and depends
+    Both have errors, and of different kinds: a retraining rests on few synset rows and depends
     on what else was learnt, the first order does not see how residuals change. Effects that are
     the sum of both agree better with networks that lose many groups.
     """

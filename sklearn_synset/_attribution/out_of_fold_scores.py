@@ -1,4 +1,4 @@
-"""How well a row is known: by the trained network, and by ones trained again without its like."""
+"""Out-of-fold objectives of rows under the trained network and under rewound ones."""
 
 from dataclasses import replace
 
@@ -16,8 +16,8 @@ from sklearn_synset._retraining.leave_out import LeaveOut, leave_one_out, with_s
 from sklearn_synset._retraining.removal import Retraining
 from sklearn_synset._retraining.synset import Synset
 
-_REWIND = 0.95  # little is left of what the trained weights know by heart
-_SHARE_OF_STEPS = 0.5  # what is learnt later is learnt by heart
+_REWIND = 0.95  # little is left of what the trained weights memorised
+_SHARE_OF_STEPS = 0.5  # what is learnt later is memorised
 _FIRST_STEP, _N_CHECKPOINTS = 3, 8
 _N_FOLDS = 8
 _SHARE_OF_TRAINED = 2 / 3  # it has seen all rows, not a quarter of them
@@ -70,8 +70,8 @@ def own_group_objectives(
     -----
     The folds part every group's rows as evenly as they can, eight in all, whatever the number of
     groups. A row with a wrong label is learnt late, and from itself and its like alone. The mean
-    over the path is an area under the margin [1]_ of networks that have not seen what stands for
-    the row; the trained network is the best judge of rows that it does not know by heart. As
+    over the path is an area under the margin [1]_ of networks that have not seen what represents
+    the row; the trained network is the best judge of rows that it has not memorised. As
     probabilities, no network outvotes the others by being surer of everything.
 
     References

@@ -111,7 +111,7 @@ class RowEffects:
         for rows in torch.arange(len(X)).split(self._rows_at_once):
             queries = X[rows]
             outputs = self.model(self.model.theta, queries)
-            # An objective is asked for whole batches: it need not be fit for vmap over labels.
+            # Objectives are evaluated on whole batches: they need not be fit for vmap over labels.
             weights = grad(lambda f, rows=rows: objective(f, y[rows]).sum())(outputs)
             slopes[rows] = gradient(self.model.theta, queries, weights)
         damping = self.model.weight_decay + self.retraining.damping + self.path.damping

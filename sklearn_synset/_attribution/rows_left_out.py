@@ -1,4 +1,4 @@
-"""Single rows left out of a synset, whose rows stand for several of them."""
+"""Single rows left out of a synset, whose rows represent several of them."""
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ _EXACT = "donot_use_mm_for_euclid_dist"  # a copy of a row has to be its nearest
 def representatives(
     X: Rows, targets: torch.Tensor, rows_by_group: list[torch.Tensor], synset: Synset
 ) -> torch.Tensor:
-    """Find the synset row that stands for each training row.
+    """Find the synset row that represents each training row.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def representatives(
         Row indices of each group.
 
     synset : Synset
-        What stands for them.
+        What represents them.
 
     Returns
     -------
@@ -86,7 +86,7 @@ def nearest_in_group(
         Their groups.
 
     synset : Synset
-        What stands for training rows.
+        What represents training rows.
 
     Returns
     -------
@@ -124,7 +124,7 @@ def _nearest(
 def in_two_groups(
     synset: Synset, representative: np.ndarray, group: np.ndarray, removed: np.ndarray
 ) -> Synset:
-    r"""Part a synset into what stands for the rows that are kept and for those that are not.
+    r"""Part a synset into what represents the kept rows and the removed ones.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def in_two_groups(
         In K groups.
 
     representative : ndarray of shape (n,)
-        Synset row that stands for each training row.
+        Synset row that represents each training row.
 
     group : ndarray of shape (n,)
         Group of each training row, in [0, K).
@@ -143,7 +143,7 @@ def in_two_groups(
     Returns
     -------
     parted : Synset
-        Group 0 is kept, group 1 is left out; together they are the synset: a row that stands for
+        Group 0 is kept, group 1 is left out; together they are the synset: a row that represents
         both is in both, with its weight shared out.
 
     Notes

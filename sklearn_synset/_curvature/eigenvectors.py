@@ -16,7 +16,7 @@ def leading_curvature(
         Maps columns (D, c) to their products with a symmetric, positive semi-definite matrix.
 
     sketch : Tensor of shape (D, c)
-        Products of the matrix with random columns, a few more than are asked for; products of
+        Products of the matrix with random columns, a few more than wanted; products of
         products for a spectrum that falls slowly [1]_.
 
     rank : int

@@ -26,7 +26,7 @@ class InverseCurvature:
         Their eigenvalues, in loss per squared weight.
 
     rest : float
-        Curvature that stands for all other directions.
+        Curvature of all other directions.
     """
 
     directions: torch.Tensor

@@ -275,7 +275,7 @@ class Linearisation:
         """Return Jacobians (2c, e) and (2c, b) of each normalisation's mean and variance.
 
         They are in the weights of earlier layers, the first e of the matrix, and in shares. What
-        they owe to weights is told from some of the rows.
+        they owe to weights is estimated on some of the rows.
         """
         found: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
         for i, name in enumerate(self._in_matrix):

@@ -107,7 +107,7 @@ class RowSource:
 
 @dataclass(frozen=True, eq=False)
 class SelectedRows:
-    """Some rows of others, read when they are asked for.
+    """Some rows of others, read on demand.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ Rows = torch.Tensor | RowSource | SelectedRows
 
 
 def at_once(X: "Rows | np.ndarray") -> int:
-    """Return how many rows (n, d...) to hold where no batch size is asked for.
+    """Return how many rows (n, d...) to hold where no batch size is given.
 
     Examples
     --------

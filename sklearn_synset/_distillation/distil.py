@@ -90,7 +90,7 @@ def distil(
         On the CPU.
 
     report : callable
-        Is told the distance after each step.
+        Called with the distance after each step.
 
     Returns
     -------

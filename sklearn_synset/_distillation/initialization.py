@@ -29,7 +29,7 @@ def centroid_rows(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Take the rows that the network fits worst, and means of clusters of the others.
 
-    One or two badly fitted rows carry most of a group's gradient; each of them stands for itself
+    One or two badly fitted rows carry most of a group's gradient; each of them represents itself
     alone. The others are so alike that the mean of a cluster acts as its rows do.
 
     Parameters
@@ -55,7 +55,7 @@ def centroid_rows(
         What each synset row is the mean of; its lines sum to 1.
 
     weight : Tensor of shape (m,)
-        Training rows that each stands for; sums to n_k.
+        Training rows that each represents; sums to n_k.
     """
     n_worst = _n_worst(len(X), size)
     order = residual_norm.argsort(descending=True, stable=True).cpu()
@@ -178,7 +178,7 @@ def starting_rows(
         Targets.
 
     weight : Tensor of shape (s,)
-        Training rows that each stands for.
+        Training rows that each represents.
 
     group : Tensor of shape (s,)
         Group of each.

@@ -131,7 +131,7 @@ class Matching:
     def __post_init__(self) -> None:
         synset = self.synset
         self._position, self._is_row = padded_layout(synset)
-        # A row that stands for itself alone keeps its input and its weight: they are right, and a
+        # A row that represents itself alone keeps its input and its weight: they are right, and a
         # gradient jumps where such a row crosses a kink. Without kinks it may help its group out.
         is_free = (synset.weight > 1) | is_single_layer(self.model)
         self._is_free = is_free.to(synset.weight)
@@ -173,7 +173,7 @@ class Matching:
             On the CPU.
 
         report : callable
-            Is told the distance after each step.
+            Called with the distance after each step.
         """
         for _ in range(n_iter):
             self._set_learning_rate()

@@ -56,7 +56,7 @@ def synset_gradients(
         Their targets.
 
     weight : Tensor of shape (K, m)
-        Share :math:`w_j / n` of the training rows that each stands for; 0 for padding.
+        Share :math:`w_j / n` of the training rows that each represents; 0 for padding.
 
     Returns
     -------

@@ -14,7 +14,7 @@ _COPIED_BYTES = 2**26
 
 
 class RowsOnDemand:
-    """Rows of an array that are converted, and given their shape, when they are asked for.
+    """Rows of an array that are converted, and given their shape, on demand.
 
     Parameters
     ----------

@@ -135,7 +135,7 @@ def wrap(
         Column of each class in a network that is trained already; None if they are in order.
 
     is_task_given : bool, default=False
-        Whether the user says that `y` holds labels; otherwise a module of one output is asked.
+        Whether the user says that `y` holds labels; otherwise a module of one output is tried.
 
     anew : bool, default=False
         Whether a net's module instance is given new weights before it is trained.

@@ -1,1 +1,1 @@
-"""What a query is asked: the objective, and its value under a network."""
+"""The objective of a query, and its value under a network."""

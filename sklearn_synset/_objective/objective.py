@@ -1,4 +1,4 @@
-"""Evaluation objectives: what a query is asked, as a number that falls when a useful group goes.
+"""Evaluation objectives: numbers of a query, each of which falls when a useful group goes.
 
 Every objective maps outputs (..., n, C) and labels (n,) to values (..., n), larger is better, so
 that "objective with all data minus objective without the group" is positive when the group helps.

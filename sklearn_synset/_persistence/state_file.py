@@ -245,7 +245,7 @@ def _encode(value: object, arrays: dict[str, np.ndarray], encode_other: Encoder)
 
 
 def _decode(node: object, stored: dict[str, np.ndarray], decode_other: Decoders) -> object:
-    """Return the value that a piece of JSON stands for."""
+    """Return the value that a piece of JSON encodes."""
     if isinstance(node, list):
         return [_decode(part, stored, decode_other) for part in node]
     if not isinstance(node, dict):

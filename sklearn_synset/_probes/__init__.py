@@ -1,1 +1,1 @@
-"""Networks really trained without some groups, and how well a synset foretells them."""
+"""Networks trained without some groups on the real rows, to measure how faithful a synset is."""

@@ -43,7 +43,7 @@ def probed_effects(
         Their codes or values.
 
     objective : callable
-        What they are asked.
+        What is evaluated.
 
     Returns
     -------
@@ -128,7 +128,7 @@ def warn_if_unfaithful(fidelity: Bunch) -> None:
         message = (
             f"measured effects are {slope:.2f} times the predicted ones, between {low:.2f} and "
             f"{high:.2f} times (1 is perfect). Trust their order, not their size; a network that "
-            "was trained for longer may be told better."
+            "was trained for longer may have better sizes."
         )
     else:
         return

@@ -15,7 +15,7 @@ from sklearn_synset._network.norm_of_the_batch import Moments, NormOfTheBatch
 from sklearn_synset._retraining.minibatches import minibatches
 from sklearn_synset._retraining.synset import Synset
 
-_N_ROWS = 2000  # from which statistics are told, about
+_N_ROWS = 2000  # on which statistics are estimated, about
 _ROWS_AT_ONCE = 2**12
 _KNOWN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
@@ -157,7 +157,7 @@ def with_statistics(
     kept: torch.Tensor,
     displacement: torch.Tensor,
     seed: int,
-    told: Callable[..., dict[str, Moments]] = moments,
+    moments_of: Callable[..., dict[str, Moments]] = moments,
 ) -> torch.Tensor:
     """Add to displacements what leaving groups out does to the statistics of normalisations.
 
@@ -167,7 +167,7 @@ def with_statistics(
         As `in_training` returns it.
 
     synset : Synset
-        Whose rows tell the statistics; some 2,000 of them if there are more.
+        Whose rows give the statistics; some 2,000 of them if there are more.
 
     kept : Tensor of shape (R, K)
         1 for groups that are kept.
@@ -178,7 +178,7 @@ def with_statistics(
     seed : int
         Of the rows that are taken.
 
-    told : callable, default=moments
+    moments_of : callable, default=moments
         As of `moments`; its first network is the one that nothing is left out for.
 
     Returns
@@ -189,7 +189,7 @@ def with_statistics(
     rows = next(minibatches(synset, seed, _N_ROWS))
     theta = network.theta + torch.cat([torch.zeros_like(displacement[:1]), displacement])
     row_weight = rows.weight * torch.cat([torch.ones_like(kept[:1]), kept])[:, rows.group]
-    found = told(network, theta, rows.X, row_weight)
+    found = moments_of(network, theta, rows.X, row_weight)
     before = {name: Moments(*(each[:1] for each in own)) for name, own in found.items()}
     now = {name: Moments(*(each[1:] for each in own)) for name, own in found.items()}
     return absorbed(network, theta[1:], now, before) - network.theta

@@ -14,7 +14,7 @@ from sklearn_synset._retraining.synset import Synset
 
 _KEPT = 0.99  # of the inputs' second moments
 _LARGEST_SHARE = 0.5  # of the inputs' dimensions, above which little is gained
-_N_ROWS = 1000  # from which the components are told
+_N_ROWS = 1000  # on which the components are estimated
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +146,7 @@ def input_subspace(model: FunctionalModel, synset: Synset, seed: int) -> InputSu
         What it will be trained on.
 
     seed : int
-        Of the 1,000 rows from whose second moments the components are told.
+        Of the 1,000 rows from whose second moments the components are estimated.
 
     Returns
     -------

@@ -90,7 +90,7 @@ class LeaveOut:
     def plan_for_groups(self, model: FunctionalModel, synset: Synset) -> Retraining:
         """Choose the same for many networks without groups; preconditioned where that pays.
 
-        It does for a synset that is dealt out in minibatches. What a remainder can be measured
+        It does for a synset that is split into minibatches. What a remainder can be measured
         for needs a path of its own; so do other solvers, steps of a given size, and networks
         with batch normalisation, which do worse in such steps. In minibatches, networks may be
         linearised, see `linearised_layers`.
@@ -161,13 +161,13 @@ class LeaveOut:
             if scaled is not None:
                 displacement = scaled.lift(displacement)
             if live is not None:
-                told = (
+                moments_of = (
                     partial(moments_near, layers=retraining.linearised)
                     if retraining.linearised
                     else moments
                 )
                 displacement = with_statistics(
-                    live, synset, part, displacement, retraining.seed, told
+                    live, synset, part, displacement, retraining.seed, moments_of
                 )
                 displacement[part.bool().all(1)] = 0
             return displacement

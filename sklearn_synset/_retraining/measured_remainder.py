@@ -93,7 +93,7 @@ def measured_remainder(
         How the network is trained again.
 
     moves : Tensor of shape (R, D)
-        Displacements of the networks that are asked for, without a remainder; curvature is
+        Displacements of the wanted networks, without a remainder; curvature is
         measured in up to 256 of these directions, too.
 
     generator : torch.Generator

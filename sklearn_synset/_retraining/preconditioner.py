@@ -83,7 +83,7 @@ def preconditioner(
         From where it will be trained.
 
     seed : int
-        Of the power iteration and of the rows that the subspace is told from.
+        Of the power iteration and of the rows that the subspace is estimated on.
 
     Returns
     -------

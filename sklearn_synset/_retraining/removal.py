@@ -144,7 +144,7 @@ def removal_path(
     kept : Tensor of shape (R, K)
         For each of R networks, 1 for the groups that it is trained on. If there is a remainder,
         the network is linearised, or it has a `FirstLayer`, the first has all groups: the others'
-        gradients are corrected, or told, around its path.
+        gradients are corrected, or approximated, around its path.
 
     retraining : Retraining
         From where, how long and how fast.
@@ -219,7 +219,7 @@ def displacements(
     Notes
     -----
     Early in a training the effects of groups are small and add up; at its end they have their size,
-    but depend on each other. The mean of both foretells sums of effects better, and loses little
+    but depend on each other. The mean of both predicts sums of effects better, and loses little
     for single ones.
     """
     everything = torch.ones_like(kept[:1])

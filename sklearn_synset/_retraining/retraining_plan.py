@@ -21,7 +21,7 @@ _N_HALVINGS = 40
 _LONGER = 1.5  # than it takes to fit all groups, with a preconditioner
 _INTERVAL = 5
 _ROWS_LOOKED_AT = 2000  # about, whether they are fitted
-_SMALLEST_CURVATURE = 1e-6  # where every row is fitted, there is none to speak of
+_SMALLEST_CURVATURE = 1e-6  # a floor, for networks that fit every row
 _ROUNDING_UNITS = 10
 _ROUNDING = 1e-6  # of the loss of a network that fits exactly
 

@@ -1,4 +1,4 @@
-"""A sample of the training rows that stands for all of them, as a synset does."""
+"""A sample of the training rows that represents all of them, as a synset does."""
 
 import math
 

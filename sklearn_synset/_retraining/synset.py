@@ -21,7 +21,7 @@ class Synset:
         Targets: class probabilities, or regression values.
 
     weight : Tensor of shape (s,)
-        Training rows that each synset row stands for, positive.
+        Training rows that each synset row represents, positive.
 
     group : Tensor of shape (s,)
         Group of each row, in [0, K).
@@ -48,7 +48,7 @@ class Synset:
 
     @property
     def n_rows(self) -> float:
-        """Number of training rows n that the synset stands for."""
+        """Number of training rows n that the synset represents."""
         return float(self.group_size.sum())
 
     def with_rows(self, X: torch.Tensor, y: torch.Tensor, weight: torch.Tensor) -> "Synset":

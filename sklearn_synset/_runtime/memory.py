@@ -40,7 +40,7 @@ def in_smaller_chunks(function: Callable[[int], _Result], size: int, unit: str) 
     Raises
     ------
     MemoryError
-        If memory runs out for a single one, from the error that told.
+        If memory runs out for a single one, with the original error as its cause.
 
     Warns
     -----

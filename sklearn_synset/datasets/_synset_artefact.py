@@ -29,7 +29,7 @@ def synset_frame(attributor: "SynsetAttributor") -> "pd.DataFrame":
     frame : DataFrame of shape (n_synset, n_features + n_outputs + 2)
         A column for each feature, flattened ones named "x0", "x1", …; for each class the
         probability, `"class_"` and the label, or for each target the value, `"value_"` and a
-        number; "group"; and "weight", the training rows that the row stands for.
+        number; "group"; and "weight", the training rows that the row represents.
 
     Raises
     ------
@@ -104,9 +104,9 @@ def load_synset(source: "pd.DataFrame | str | os.PathLike") -> Bunch:
     -------
     synset : Bunch
         `data` (s, n_features...), which a table has flattened; `target` (s, n_outputs), class
-        probabilities or values; `sample_weight` (s,), the training rows that each stands for;
+        probabilities or values; `sample_weight` (s,), the training rows that each represents;
         `groups` (s,); `feature_names` (n_features,), flattened; `target_names` (n_outputs,), the
-        labels, as text from a table, or None for values. The training loss that it stands for is
+        labels, as text from a table, or None for values. The training loss that it represents is
         the mean of the rows' losses, weighted by `sample_weight`.
 
     Raises

@@ -150,7 +150,7 @@ def suggested_labels(attributor: SynsetAttributor, X, y, rows: np.ndarray) -> np
         Their given labels, which say what group they fall in.
 
     rows : ndarray of shape (m,)
-        Positions of the rows that are asked for.
+        Positions of the wanted rows.
 
     Returns
     -------

@@ -10,9 +10,9 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Okabe and Ito's colours: told apart with any colour vision, and by lightness in grey.
+# Okabe and Ito's colours: distinct with any colour vision, and by lightness in grey.
 HELPS, HURTS, MEASURED, MUTED = "#0072B2", "#E69F00", "black", "0.55"
-# Lines are told apart by marker and dashes too.
+# Lines differ by marker and dashes too.
 LINE_STYLES = [
     {"color": "black", "marker": "o", "linestyle": "-"},
     {"color": HELPS, "marker": "s", "linestyle": "--"},

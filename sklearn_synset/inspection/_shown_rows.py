@@ -63,7 +63,7 @@ def typical_rows(
         Group of each.
 
     groups : ndarray of shape (K,)
-        Groups that are asked for.
+        Wanted groups.
 
     n : int or None
         Rows to return of each group; all if None.

@@ -51,7 +51,7 @@ class SynsetDisplay:
         Their class probabilities, or values.
 
     weights : list of n_groups ndarray of shape (n_synset,)
-        Training rows that each of them stands for.
+        Training rows that each of them represents.
 
     groups : array-like of shape (n_groups,)
         Labels of the groups.
@@ -275,7 +275,7 @@ class SynsetDisplay:
 
     def _legend(self) -> str:
         taught = "value" if self.classes is None else "likeliest class (probability)"
-        return f"{taught} × training rows it stands for"
+        return f"{taught} × training rows it represents"
 
     def _plot_pictures(self, ax):
         n_real = 0 if self.real_rows is None else max(map(len, self.real_rows))

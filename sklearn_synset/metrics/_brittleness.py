@@ -193,7 +193,7 @@ class _Search:
         for place, query in enumerate(queries):
             sets.setdefault(np.sort(removed[query]).tobytes(), []).append(place)
         places = [np.array(each) for each in sets.values()]
-        # The first query of a set stands for it, with its rows in ascending order.
+        # The first query of a set represents it, with its rows in ascending order.
         jobs = [
             (np.sort(removed[queries[each[0]]]), queries[each], seed)
             for seed in self.seeds

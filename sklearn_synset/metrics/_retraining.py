@@ -84,7 +84,7 @@ def retraining(
         groups that are kept.
 
     objective : str or callable, default="auto"
-        What queries are asked, as in :class:`~sklearn_synset.SynsetAttributor`: "margin",
+        The objective of the queries, as in :class:`~sklearn_synset.SynsetAttributor`: "margin",
         "probability", "logit", "loss" or "prediction"; "auto" is the margin for labels and the
         prediction for values. A callable maps outputs (n_queries, n_outputs) and labels to values
         (n_queries,), all of them tensors.
