@@ -223,7 +223,18 @@ def untrained_model(
     TypeError, ValueError
         As of `wrap`.
     """
-    training = _Training(X, y, classes, None, weight_decay=0.0, device=None, dtype=None)
+    training = _Training(
+        X,
+        y,
+        classes,
+        input_shape=None,
+        weight_decay=0.0,
+        device=None,
+        dtype=None,
+        output_order=None,
+        is_task_given=False,
+        anew=False,
+    )
     initialized = initialized_clone(net, None, seed)
     model = _freeze_net(initialized, training)
     target = _target_of(initialized, model, training)

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import torch
 from skorch import NeuralNet
-from skorch.dataset import Dataset
 from torch.utils.data import default_collate
 
 from sklearn_synset._data.training_data import TrainingRows
-from sklearn_synset._network.default_network import WholeBatches, keep_batch
+from sklearn_synset._network.default_network import keep_batch
+from sklearn_synset._network.module_rows import own_ways, row_dtype
 from sklearn_synset._network.operation_count import widest_output
 from sklearn_synset._network.recipe import Recipe
 from sklearn_synset._network.training_loss import one_hot_targets
@@ -24,8 +24,6 @@ from sklearn_synset.metrics._training import TrainingProblem
 
 _MOST_OUTPUTS = 2**25
 _BATCH_SIZE = 4096
-# Methods that decide what the module is given, and what the net returns.
-_ROW_METHODS = ("infer", "get_dataset", "get_iterator", "evaluation_step", "forward_iter")
 
 
 class NotSideBySideError(ValueError):
@@ -129,16 +127,20 @@ def stack_of_trainings(problem: TrainingProblem, codes: np.ndarray, seed: int) -
     if net is not problem.estimator:
         raise NotSideBySideError("the net is part of a pipeline, which is fitted each time")
     _check_rows(problem, net)
-    classes, target = problem.classes, problem.label_codes
-    target = problem.y if target is None else target
+    y, classes = problem.y, problem.classes
+    is_soft = classes is not None and y.ndim == 2 and y.shape[1] > 1
+    target = y if classes is None or is_soft else problem.label_codes
+    assert target is not None
     try:
         model = untrained_model(problem.seeded(seed), problem.X, target, classes=classes, seed=seed)
     except (TypeError, ValueError) as error:
         raise NotSideBySideError(str(error).rstrip(".")) from error
     if not isinstance(model.recipe, Recipe):
         raise NotSideBySideError(str(model.recipe))
-    dtype = torch.long if model.loss == "cross_entropy" else model.dtype
-    targets = one_hot_targets(model, as_tensor(target, dtype=dtype, device=model.device))
+    is_coded = model.loss == "cross_entropy" and not is_soft
+    targets = as_tensor(target, dtype=torch.long if is_coded else model.dtype, device=model.device)
+    if not is_soft:
+        targets = one_hot_targets(model, targets)
     order = torch.from_numpy(np.argsort(codes, kind="stable")).to(model.device)
     rows_by_group = list(order.split(np.bincount(codes).tolist()))
     rows = TrainingRows(_tensor(problem.X, model), targets, rows_by_group, _BATCH_SIZE)
@@ -150,26 +152,18 @@ def stack_of_trainings(problem: TrainingProblem, codes: np.ndarray, seed: int) -
 def _check_rows(problem: TrainingProblem, net: NeuralNet) -> None:
     """Refuse a net whose module is given something else than the rows."""
     if isinstance(net.module, torch.nn.Module):
-        raise NotSideBySideError(
-            "the net holds a module instance, so all trainings start from its weights; pass the "
-            "module's class"
-        )
-    if not isinstance(problem.X, np.ndarray) or problem.X.dtype.kind != "f":
+        raise NotSideBySideError("the net holds a module instance; pass the module's class")
+    if not isinstance(problem.X, np.ndarray) or problem.X.dtype.kind not in "fiu":
         kind = getattr(problem.X, "dtype", type(problem.X).__name__)
-        raise NotSideBySideError(f"X is no array of floats ({kind})")
-    if net.dataset not in (Dataset, WholeBatches):
-        raise NotSideBySideError(f"the net has a dataset of its own ({_name(net.dataset)})")
+        raise NotSideBySideError(f"X is no array of numbers ({kind})")
+    ways = own_ways(net)
     collate = net.get_params_for("iterator_train").get("collate_fn")
     if collate not in (None, default_collate, keep_batch):
-        raise NotSideBySideError(f"the net has a collate_fn of its own ({_name(collate)})")
-    for name in _ROW_METHODS:
-        if not getattr(type(net), name).__module__.startswith("skorch."):
-            raise NotSideBySideError(f"{type(net).__name__} has a method {name} of its own")
+        ways.append("iterator_train__collate_fn")
+    if ways:
+        raise NotSideBySideError(f"the net has its own {', '.join(ways)}")
 
 
 def _tensor(X: Any, model: FunctionalModel) -> torch.Tensor:
-    return as_tensor(X, dtype=model.dtype, device=model.device)
-
-
-def _name(value: object) -> str:
-    return getattr(value, "__name__", None) or type(value).__name__
+    rows = np.asarray(X)
+    return as_tensor(rows, dtype=row_dtype(rows, model.dtype), device=model.device)

@@ -18,7 +18,7 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
-from skorch import NeuralNetBinaryClassifier, NeuralNetClassifier, NeuralNetRegressor
+from skorch import NeuralNet, NeuralNetBinaryClassifier, NeuralNetClassifier, NeuralNetRegressor
 from skorch.callbacks import EarlyStopping, GradientNormClipping, LRScheduler
 from skorch.dataset import Dataset, ValidSplit
 from skorch.helper import predefined_split
@@ -168,10 +168,10 @@ ADAM = {"optimizer": torch.optim.Adam, "lr": 0.02}
 CLASS_WEIGHT = torch.tensor([1.0, 2.0, 0.5])
 
 
-def small_net(module=Net, **params):
+def small_net(module=Net, kind=NeuralNetClassifier, **params):
     options = {"max_epochs": 3, "batch_size": 15, "lr": 0.1, "iterator_train__shuffle": True}
     options |= {"criterion": nn.CrossEntropyLoss, "train_split": None, "verbose": 0}
-    return NeuralNetClassifier(module, **(options | params))
+    return kind(module, **(options | params))
 
 
 @pytest.mark.parametrize(
@@ -227,6 +227,29 @@ def test_binary_nets_and_regression_run_side_by_side(iris):
         assert_allclose(stacked.effects, alone.effects, atol=1e-5)
 
 
+class Words(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.output = nn.Embedding(9, 4), nn.Linear(4, 3)
+
+    def forward(self, X):
+        return self.output(self.embedding(X).mean(1))
+
+
+def test_rows_of_integers_and_soft_targets_run_side_by_side(iris):
+    X, y, groups, X_query, y_query = iris
+    words = [(rows * 2 + 4).astype(np.int64).clip(0, 8) for rows in (X, X_query)]
+    soft = np.eye(3, dtype=np.float32)[y] * 0.8 + np.float32(0.2 / 3)
+    for estimator, data in (
+        (small_net(Words), (words[0], y, groups, words[1], y_query)),
+        (small_net(kind=NeuralNet), (X, soft, groups, X_query, y_query)),
+    ):
+        stacked, alone = both_ways(estimator, data)
+        assert stacked.how == "side by side"
+        assert_allclose(stacked.effects, alone.effects, atol=1e-5)
+        assert np.abs(alone.effects).max() > 1e-3
+
+
 def test_stacks_are_cut_to_the_memory_that_is_meant(iris, monkeypatch):
     whole, _ = both_ways(net(), iris)
     monkeypatch.setattr(Stack, "n_at_once", lambda *_: 4)
@@ -251,7 +274,7 @@ class OwnRows(Dataset):
         (LogisticRegression(), "LogisticRegression is not a skorch net"),
         (make_pipeline(StandardScaler(), net()), "the net is part of a pipeline"),
         (net(OwnStep), "OwnStep has a train_step_single of its own"),
-        (net().set_params(dataset=OwnRows), "dataset of its own (OwnRows)"),
+        (net().set_params(dataset=OwnRows), "the net has its own dataset=OwnRows"),
         (net().set_params(optimizer=torch.optim.LBFGS), "LBFGS"),
         (net().set_params(train_split=ValidSplit(0.3)), "changes the order of the rows"),
         (
