@@ -27,7 +27,7 @@ from tests.reference import (
     softmax_regression,
 )
 
-FAST = {"max_iter": 4, "n_steps": 8, "n_probes": 2, "step_size": 0.05, "random_state": 0}
+FAST = {"max_iter": 4, "n_steps": 8, "n_probes": 2, "random_state": 0}
 # The synset is the training data.
 REAL_ROWS = {"max_iter": 0, "synset_size": 10_000}
 

@@ -20,7 +20,7 @@ from sklearn_synset._objective.objective import margin
 from sklearn_synset._probes import probed_fidelity
 from tests.problems import mlp, seeded, train
 
-FAST = {"max_iter": 4, "n_steps": 8, "step_size": 0.05, "random_state": 0, "n_groups": 12}
+FAST = {"max_iter": 4, "n_steps": 8, "random_state": 0, "n_groups": 12}
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Attributions agree badly:sklearn.exceptions.ConvergenceWarning"
