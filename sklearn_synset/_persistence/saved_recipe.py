@@ -32,7 +32,8 @@ def recipe_state(recipe: Recipe, *, is_generic: bool) -> dict[str, Any]:
             "n_rows": len(recipe.is_trained_on),
             "n_epochs": recipe.n_epochs,
         }
-    return {name: getattr(recipe, name) for name in OF_THE_TRAINING}
+    of_the_training = {name: getattr(recipe, name) for name in OF_THE_TRAINING}
+    return of_the_training | {"is_soft": recipe.loss.is_soft}
 
 
 def recipe_from_state(
