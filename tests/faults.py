@@ -90,13 +90,6 @@ def module_attributor(**params):
     return SynsetAttributor(seeded(Failing), n_groups=6, **FAST | params)
 
 
-def solver(error):
-    def fail(model, synset, kept, retraining):
-        raise error
-
-    return fail
-
-
 def distance(error):
     def fail(synset, real):
         raise error
@@ -122,7 +115,6 @@ def objective(error):
 
 
 CALLABLES = {
-    "solver": solver,
     "distance": distance,
     "initialization": initialization,
     "objective": objective,

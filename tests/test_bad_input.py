@@ -37,7 +37,7 @@ def test_a_wrong_input_is_refused_as_the_table_says(case, prepared, monkeypatch)
         raise AssertionError("work was spent before the input was checked")
 
     if not case.needs_work:
-        monkeypatch.setattr(module_of_the_estimator, "run_offline_stage", no_work)
+        monkeypatch.setattr(module_of_the_estimator, "leave_out_and_probe", no_work)
     with pytest.raises(case.error, match=re.escape(case.says)):
         case.run()
 

@@ -161,7 +161,7 @@ def test_single_precision_agrees_with_double_precision(loss):
         module, X, y = trained(dtype, loss)
         settings = {"n_groups": 6, "max_iter": 0, "n_probes": 0, "random_state": 0}
         # Planned steps may differ by one, where rounding decides when the loss is back.
-        attributor = SynsetAttributor(module, step_size=0.05, n_steps=20, rewind=0.3, **settings)
+        attributor = SynsetAttributor(module, n_steps=20, rewind=0.3, solver="rewind", **settings)
         answers.append(attributor.fit(X, y).attribute(X, y))
     scale = np.abs(answers[0]).max()
     # Half the digits of single precision, against the largest effect.

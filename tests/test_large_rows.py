@@ -32,7 +32,6 @@ FAST = {
     "max_iter": 4,
     "n_steps": 8,
     "n_probes": 2,
-    "step_size": 0.05,
     "random_state": 0,
 }
 
@@ -106,7 +105,7 @@ ESTIMATORS = {
     "net": (lambda: skorch_net(Flat), {}),
     "net of images": (lambda: skorch_net(Images), {"input_shape": (1, 8, 8)}),
     "net with a split": (lambda: skorch_net(Flat, train_split=ValidSplit(5)), {}),
-    "net probed": (lambda: skorch_net(Flat), {"probe": "retrain"}),
+    "net rewound": (lambda: skorch_net(Flat), {"solver": "rewind"}),
 }
 
 

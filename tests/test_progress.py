@@ -87,9 +87,3 @@ def test_the_bar_of_a_distillation_tells_steps_and_distance(capsys):
     assert "Distilling: 100%|██████████| 4/4 [" in shown
     assert f"distance={fitted.matching_loss_curve_[-1]:.3g}]" in shown
 
-
-def test_a_distillation_that_goes_on_shows_the_steps_that_are_left(capsys):
-    fitted = attributor(warm_start=True, verbose=1).fit(X, Y)
-    capsys.readouterr()
-    fitted.set_params(max_iter=9).fit(X, Y)
-    assert "Distilling:   0%|          | 0/5 [" in capsys.readouterr().err

@@ -275,43 +275,91 @@ def read_recipe(
         If its steps are not known at all.
     """
     _check_methods(net)
+    is_trained_on, valid_rows, valid_data = _read_split(net, y)
+    is_trained_on &= ~ignored_rows(net, y).numpy()
+    recipe = recipe_of_net(
+        net,
+        link=link,
+        n_outputs=n_outputs,
+        is_soft=np.ndim(y) == 2,
+        seed=None if isinstance(net.module, torch.nn.Module) else seed,
+        n_epochs=net.max_epochs,
+        is_trained_on=is_trained_on,
+        valid_rows=valid_rows,
+        valid_data=valid_data,
+        has_validation=valid_rows is not None or valid_data is not None,
+        sampling_weight=_read_iterator(net, is_trained_on),
+    )
+    if recipe.stopping is None and getattr(net, "history", None):
+        return replace(recipe, n_epochs=len(net.history))
+    return recipe
+
+
+# What of a recipe is not in the parameters of its net.
+OF_THE_TRAINING = (
+    "seed",
+    "n_epochs",
+    "is_trained_on",
+    "valid_rows",
+    "valid_data",
+    "has_validation",
+    "sampling_weight",
+)
+
+
+def recipe_of_net(
+    net: NeuralNet, *, link: str, n_outputs: int, is_soft: bool, **of_the_training: Any
+) -> Recipe:
+    """Return the recipe of a net and of what is known of its training.
+
+    Parameters
+    ----------
+    net, link, n_outputs
+        As of `read_recipe`.
+
+    is_soft : bool
+        Whether labels are given as probabilities.
+
+    **of_the_training : dict
+        Fields of the recipe, those that `OF_THE_TRAINING` names.
+
+    Returns
+    -------
+    recipe : Recipe
+        The others are read off the net.
+
+    Raises
+    ------
+    NotReplayableError
+        As `read_recipe`.
+    """
+    _check_methods(net)
     callbacks = [callback for _, callback in net.callbacks_]
     try:
         loss = row_loss_of(net, link=link, n_outputs=n_outputs)
     except ValueError as error:
         raise NotReplayableError(str(error)) from error
     if isinstance(net.criterion_, torch.nn.CrossEntropyLoss):
-        loss = replace(loss, is_soft=np.ndim(y) == 2)
+        loss = replace(loss, is_soft=is_soft)
     schedules, clipping, stopping = _read_callbacks(net, callbacks)
-    is_trained_on, valid_rows, valid_data = _read_split(net, y)
-    is_trained_on &= ~ignored_rows(net, y).numpy()
-    has_validation = valid_rows is not None or valid_data is not None
-    if stopping is not None and stopping.monitor.startswith("valid") and not has_validation:
+    is_watched = stopping is not None and stopping.monitor.startswith("valid")
+    if stopping is not None and is_watched and not of_the_training["has_validation"]:
         raise NotReplayableError(
             f"{stopping.monitor!r} is watched, but the net's train_split gives no validation rows"
         )
     unfitted = clone(net)
     if isinstance(net.module, torch.nn.Module):
         unfitted = unfitted.set_params(module=ResetModule(net.module))
-    n_epochs = net.max_epochs
-    if stopping is None and getattr(net, "history", None):
-        n_epochs = len(net.history)
     return Recipe(
         net=unfitted,
-        seed=None if isinstance(net.module, torch.nn.Module) else seed,
         loss=loss,
-        n_epochs=n_epochs,
         schedules=schedules,
         clipping=clipping,
         stopping=stopping,
-        is_trained_on=is_trained_on,
-        valid_rows=valid_rows,
-        valid_data=valid_data,
-        has_validation=has_validation,
-        sampling_weight=_read_iterator(net, is_trained_on),
         is_entrywise=_acts_on_entries(net),
         not_rewound=why_not_rewound(net),
         not_repeated=tuple(type(each).__name__ for each in callbacks if _is_unknown(each)),
+        **of_the_training,
     )
 
 

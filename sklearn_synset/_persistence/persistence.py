@@ -10,6 +10,7 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import Bunch
+from skorch import NeuralNet
 
 from sklearn_synset._attribution.choose_plan import Plan
 from sklearn_synset._attribution.leave_out_networks import LeaveOutNetworks
@@ -17,6 +18,7 @@ from sklearn_synset._data.group_assignment import GroupCentres
 from sklearn_synset._data.row_source import RowSource
 from sklearn_synset._data.training_data import TrainingRows
 from sklearn_synset._network.functional_model import FunctionalModel
+from sklearn_synset._network.recipe import Recipe
 from sklearn_synset._objective.network_set import NetworkSet
 from sklearn_synset._persistence.saved_network import (
     check_kind,
@@ -24,6 +26,7 @@ from sklearn_synset._persistence.saved_network import (
     network_from_state,
     network_state,
 )
+from sklearn_synset._persistence.saved_recipe import recipe_from_state, recipe_state
 from sklearn_synset._persistence.state_file import read_state, write_state
 from sklearn_synset._probes.probes import Probes
 from sklearn_synset._replay.leave_out import ReplayPlan
@@ -69,7 +72,7 @@ def save_attributor(attributor: BaseEstimator, path: str | os.PathLike) -> None:
         "outputs": [_outputs(model, attributor._online.synset.X) for model in models],
         "attributes": attributes,
     }
-    write_state(path, state, _encoder(params, models))
+    write_state(path, state, _encoder(params, models, attributor._online.plans))
 
 
 def load_attributor(
@@ -90,7 +93,7 @@ def load_attributor(
         saved = state.value("networks", {})
         pairs = [network_from_state(estimator, part, attributor.device) for part in saved]
         networks, models = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-        decoders |= _state_decoders(models)
+        decoders |= _state_decoders(networks, models)
         attributes = state.value("attributes", decoders)
         for model, expected in zip(models, state.value("outputs", {}), strict=True):
             _check_outputs(_outputs(model, attributes["_online"].synset.X), expected)
@@ -105,13 +108,19 @@ def load_attributor(
 
 
 def _encoder(
-    params: dict[str, object], models: list[FunctionalModel]
+    params: dict[str, object],
+    models: list[FunctionalModel],
+    plans: list[ReplayPlan | Retraining],
 ) -> Callable[[object], tuple[str, object]]:
     """Return what tells the kind and the content of state that is not plain."""
 
     def encode(value: object) -> tuple[str, object]:
         if isinstance(value, FunctionalModel):
             return "network", [each is value for each in models].index(True)
+        if isinstance(value, Recipe):
+            for own, plan in enumerate(plans):
+                if isinstance(plan, ReplayPlan) and plan.recipe is value:
+                    return "Recipe", (own, recipe_state(value, is_generic=plan.is_generic))
         if type(value).__name__ in _STATE_CLASSES and is_dataclass(value):
             parts = {field.name: getattr(value, field.name) for field in fields(value)}
             return type(value).__name__, parts
@@ -131,7 +140,9 @@ def _encoder(
     return encode
 
 
-def _state_decoders(models: list[FunctionalModel]) -> dict[str, Callable[[Any], object]]:
+def _state_decoders(
+    networks: list[torch.nn.Module | NeuralNet], models: list[FunctionalModel]
+) -> dict[str, Callable[[Any], object]]:
     """Return what makes the fitted state of its parts, with tensors where the networks are."""
     device = models[0].device
 
@@ -152,6 +163,7 @@ def _state_decoders(models: list[FunctionalModel]) -> dict[str, Callable[[Any], 
 
     return {
         "network": lambda index: models[index],
+        "Recipe": lambda parts: recipe_from_state(networks[parts[0]], models[parts[0]], parts[1]),
         "RowSource": lambda rows: RowSource(rows.numpy(), rows.dtype, device),
         "StandardScaler": scaler,
         "Bunch": lambda items: Bunch(**items),

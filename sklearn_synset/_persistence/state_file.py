@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 FORMAT = "sklearn-synset"
-VERSION = 3
+VERSION = 4
 _STATE = "state"
 _DIGEST = "sha256"
 # What safetensors stores as it is; of other arrays it stores the bytes.
@@ -173,7 +173,7 @@ def _check_version(path: Path, header: dict[str, str]) -> None:
         is_newer = int(version) > VERSION
         raise ValueError(
             f"{path} has format version {version}, and only {VERSION} can be read; "
-            + ("upgrade sklearn-synset." if is_newer else "it is damaged.")
+            + ("upgrade sklearn-synset." if is_newer else "it is of an older one; fit again.")
         )
 
 

@@ -78,6 +78,33 @@ def generic_recipe(model: FunctionalModel, rows: TrainingRows, seed: int) -> Rec
     return tried
 
 
+def usual_recipe(model: FunctionalModel, *, step_size: float, n_rows: int, n_epochs: int) -> Recipe:
+    """Return a usual training of a network.
+
+    Parameters
+    ----------
+    model : FunctionalModel
+        The explained network.
+
+    step_size : float
+        The first step.
+
+    n_rows, n_epochs : int
+        Rows that are trained on, and passes over them.
+
+    Returns
+    -------
+    recipe : Recipe
+        As `generic_recipe` describes it.
+
+    Raises
+    ------
+    NotReplayableError
+        If new initial weights cannot be drawn.
+    """
+    return _of_length(_recipe(model, step_size, n_rows), n_epochs)
+
+
 def _loss(model: FunctionalModel, sample: Synset, theta: torch.Tensor) -> float:
     """Return the mean loss of some rows, without penalties."""
     everything = torch.ones_like(sample.group_size)

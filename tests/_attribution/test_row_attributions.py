@@ -16,7 +16,7 @@ from sklearn_synset._attribution.row_allocation import share_out, share_out_rema
 from tests.problems import mlp, seeded, small_conv, train
 from tests.reference import linear_module, log_odds, mean_spearman, softmax_regression
 
-FAST = {"max_iter": 4, "n_steps": 8, "n_probes": 2, "step_size": 0.05, "random_state": 0}
+FAST = {"max_iter": 4, "n_steps": 8, "n_probes": 2, "random_state": 0}
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Attributions agree badly:sklearn.exceptions.ConvergenceWarning"

@@ -45,7 +45,7 @@ def drawn(monkeypatch):
     return calls
 
 
-def go(problem, plan=None, models=None, report=lambda distance: None, former=None, **params):
+def go(problem, plan=None, models=None, report=lambda distance: None, **params):
     model, rows, start = problem
     settings = {"distance": "squared_error", "max_iter": 9, "learning_rate": 0.05, "tol": 0.0}
     return distil(
@@ -55,7 +55,6 @@ def go(problem, plan=None, models=None, report=lambda distance: None, former=Non
         plan or (lambda model, synset: RETRAINING),
         generator=torch.Generator().manual_seed(0),
         report=report,
-        former=former,
         **settings | params,
     )
 
@@ -70,8 +69,7 @@ def test_rounds_begin_where_the_last_one_ended(problem, drawn):
     for earlier, later in zip(drawn, drawn[1:], strict=False):
         assert not torch.equal(earlier["synset"].X, later["synset"].X)
     assert found.loss_curve == told and len(told) == 9
-    assert found.candidates[0] is problem[2]
-    assert not torch.equal(found.candidates[1].X, problem[2].X)
+    assert not torch.equal(found.synset.X, problem[2].X)
 
 
 def test_a_step_or_two_are_rounds_of_their_own(problem, drawn):
@@ -111,18 +109,7 @@ def test_a_distance_below_the_tolerance_ends_it_after_the_round(problem):
 
 def test_without_steps_there_are_the_starting_rows_alone(problem, drawn):
     found = go(problem, max_iter=0)
-    assert found.candidates == [problem[2]] and found.loss_curve == [] and not drawn
-
-
-def test_a_former_distillation_is_gone_on_with(problem, drawn):
-    former = go(problem, max_iter=4)
-    drawn.clear()
-    assert go(problem, max_iter=4, former=former) is former
-    found = go(problem, max_iter=9, former=former)
-    assert [call["n_iter"] for call in drawn] == [1, 1, 1, 2]
-    torch.testing.assert_close(drawn[0]["synset"].X, former.candidates[1].X)
-    assert found.loss_curve[:4] == former.loss_curve and len(found.loss_curve) == 9
-    assert len(former.loss_curve) == 4
+    assert found.synset is problem[2] and found.loss_curve == [] and not drawn
 
 
 def test_steps_that_take_away_from_the_rows_are_given_up_if_they_cannot_be_trained_on(problem):
@@ -133,17 +120,7 @@ def test_steps_that_take_away_from_the_rows_are_given_up_if_they_cannot_be_train
 
     with pytest.warns(ConvergenceWarning, match="starting rows are kept; lower learning_rate"):
         found = go(problem, plan)
-    assert found.candidates == [problem[2]] and len(found.loss_curve) == 2
-    former = go(problem, max_iter=2)
-
-    def later_plan(model, synset):
-        if synset is not former.candidates[1]:
-            raise FloatingPointError
-        return RETRAINING
-
-    with pytest.warns(ConvergenceWarning, match="former rows are kept; lower learning_rate"):
-        found = go(problem, later_plan, former=former)
-    assert found.candidates is former.candidates
+    assert found.synset is problem[2] and len(found.loss_curve) == 2
 
 
 @pytest.mark.parametrize("learning_rate", [0.05, 20.0])
@@ -172,7 +149,7 @@ def test_rows_that_have_become_worse_and_cannot_be_trained_on_are_given_up(probl
 
     with pytest.warns(ConvergenceWarning, match="starting rows are kept"):
         found = go(problem, plan, max_iter=8, learning_rate=20.0)
-    assert found.candidates == [problem[2]]
+    assert found.synset is problem[2]
 
 
 def test_a_distance_that_is_not_finite_ends_it(problem):
@@ -181,7 +158,7 @@ def test_a_distance_that_is_not_finite_ends_it(problem):
 
     with pytest.warns(ConvergenceWarning, match="starting rows are kept"):
         found = go(problem, distance=infinite)
-    assert found.candidates == [problem[2]] and len(found.loss_curve) == 2
+    assert found.synset is problem[2] and len(found.loss_curve) == 2
 
 
 def test_a_distance_that_is_no_scalar_is_refused(problem):
@@ -219,12 +196,5 @@ def test_the_norm_of_predictions_is_damped_by_what_there_is_no_time_for(problem,
 
 
 def test_what_was_distilled_has_a_curve_of_its_own():
-    assert Distilled([]).loss_curve is not Distilled([]).loss_curve
+    assert Distilled(None).loss_curve is not Distilled(None).loss_curve
 
-
-@pytest.mark.parametrize(
-    ("n_rows", "expected"), [(100, 800), (500, 800), (1000, 200), (2000, 50), (2050, 0)]
-)
-def test_steps_fall_with_the_square_of_the_rows(n_rows, expected):
-    assert module.n_steps("auto", n_rows) == expected
-    assert module.n_steps(7, n_rows) == 7

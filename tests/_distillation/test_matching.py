@@ -226,12 +226,3 @@ def test_steps_of_values_are_in_their_unit():
     )
 
 
-def test_a_matching_that_goes_on_begins_with_the_whole_rate_and_ends_with_none(problem):
-    model, start, bounds, _ = problem
-    matching = Matching(model, start, bounds, 0.05, 10, loss_curve=[1.0] * 4)
-    rates = []
-    for n_taken in (4, 7, 10, 12):
-        matching.loss_curve[:] = [1.0] * n_taken
-        matching._set_learning_rate()
-        rates.append(matching._adam.param_groups[0]["lr"])
-    assert rates == pytest.approx([0.05, 0.025, 0.0, 0.0], abs=1e-12)

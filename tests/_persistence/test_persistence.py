@@ -17,7 +17,7 @@ from sklearn_synset import SynsetAttributor
 from sklearn_synset._retraining import minibatches
 from tests.problems import mlp, seeded, small_conv
 
-FAST = {"max_iter": 4, "n_steps": 6, "n_probes": 2, "step_size": 0.05, "random_state": 0}
+FAST = {"max_iter": 4, "n_steps": 6, "n_probes": 2, "random_state": 0}
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Attributions agree badly:sklearn.exceptions.ConvergenceWarning"
@@ -279,23 +279,6 @@ def test_a_callable_has_to_be_given_again(fitted, tmp_path):
         SynsetAttributor.load(tmp_path / "file", blank("callables"), objective="margin")
 
 
-def test_a_solver_has_to_be_given_again(tmp_path):
-    X, y = rows()
-
-    def half(model, synset, kept, retraining):
-        return 0.5 * model.theta.expand(len(kept), -1)
-
-    settings = FAST | {"n_probes": 0, "solver": half}
-    attributor = SynsetAttributor(mlp(), n_groups=4, **settings).fit(X, y)
-    attributor.save(tmp_path / "file")
-    with pytest.raises(ValueError, match="solver was the callable"):
-        SynsetAttributor.load(tmp_path / "file", mlp())
-    back = SynsetAttributor.load(tmp_path / "file", mlp(), solver=half)
-    np.testing.assert_array_equal(attributor.transform(X), back.transform(X))
-    moved = [each.leave_out([0])[0].weight.detach() for each in (attributor, back)]
-    assert torch.equal(*moved)
-
-
 @pytest.mark.parametrize(
     ("name", "build", "error", "message"),
     [
@@ -396,13 +379,13 @@ def test_a_file_keeps_preconditioned_plans(monkeypatch, tmp_path):
     X, y = rows()
     X = X[:, :1] * np.arange(1, 7, dtype=np.float32)  # six features, of one component
     module = mlp(6, dtype=torch.float32)
-    settings = FAST | {"step_size": "auto", "max_iter": 0, "synset_size": 6, "n_groups": 3}
+    settings = FAST | {"solver": "rewind", "max_iter": 0, "synset_size": 6, "n_groups": 3}
     attributor = SynsetAttributor(module, **settings).fit(X, y)
-    plan = attributor._online.retrainings[0]
+    plan = attributor._online.plans[0]
     assert plan.preconditioner.subspace.basis.shape == (6, 1) and plan.n_fitted <= plan.n_steps
     attributor.save(tmp_path / "attributor")
     back = SynsetAttributor.load(tmp_path / "attributor", mlp(6, dtype=torch.float32))
-    kept = back._online.retrainings[0]
+    kept = back._online.plans[0]
     assert torch.equal(kept.preconditioner.scale, plan.preconditioner.scale)
     for groups in ([1], [0, 2]):
         parts = [list(each.leave_out(groups).state_dict().values()) for each in (attributor, back)]

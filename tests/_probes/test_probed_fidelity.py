@@ -11,6 +11,7 @@ from sklearn.utils import Bunch
 from sklearn_synset._probes.calibration import factors_without_each, size_factor
 from torch import nn
 
+from sklearn_synset._objective.network_set import NetworkSet
 from sklearn_synset._objective.objective import margin
 from sklearn_synset._probes import probed_fidelity as module
 from sklearn_synset._probes.probed_fidelity import measured_fidelity, warn_if_unfaithful
@@ -135,45 +136,14 @@ def stage_of(model, effects):
         leave_out=SimpleNamespace(batch_size=100),
         rows_of=lambda X: X,
         attributions=lambda X, y, objective: effects,
-        resized=lambda factor: ("resized", factor),
     )
-
-
-@pytest.mark.parametrize(
-    ("tells_size", "is_deep", "is_resized"),
-    [(True, True, True), (True, False, False), (False, True, False), (False, False, False)],
-)
-def test_deeper_networks_get_the_size_of_probes_that_tell_it(tells_size, is_deep, is_resized):
-    effects = np.random.RandomState(0).randn(20, 6)
-    truth = np.array([1.5, 1.0, 2.0, 1.2, 1.8, 1.6]) * effects
-    layer = None if is_deep else seeded(lambda: nn.Linear(4, 3).double())
-    online = stage_of(classification_model(6, module=layer)[0], effects)
-
-    class Six(SimpleNamespace):
-        def __len__(self):
-            return 6
-
-    probes = Six(kept=1 - torch.eye(6), tells_size=tells_size, effects=lambda *args: truth)
-    found, ratios = module.resized(online, probes, None, np.zeros(20), None)
-    if is_resized:
-        factor = size_factor(effects, truth)
-        assert found == ("resized", factor)
-        np.testing.assert_allclose(ratios, factors_without_each(effects, truth) / factor)
-    else:
-        assert found is online and ratios.tolist() == [1] * 6
-
-
-def test_a_slope_is_of_the_sizes_that_are_foretold(measured):
-    found = measured_fidelity(measured, 3 * measured, np.arange(3), foretold=2 * measured)
-    assert found.slope == pytest.approx(1.5)
-    assert found.rank_correlation == measured_fidelity(measured, measured, None).rank_correlation
 
 
 def test_measured_effects_are_those_of_the_probes():
     model, X, targets = classification_model(5)
-    theta = torch.stack([0.9 * model.theta, 1.1 * model.theta])
+    theta = torch.stack([1.2 * model.theta, 0.9 * model.theta, 1.1 * model.theta])
     y = targets.argmax(1)
-    probes = Probes(torch.ones(2, 1), [theta], [{}])
+    probes = Probes(torch.ones(2, 1), [NetworkSet(theta)])
     found = module.measured_effects(stage_of(model, None), probes, X, y.numpy(), margin)
-    of = [margin(model(each, X), y) for each in (model.theta, *theta)]
+    of = [margin(model(each, X), y) for each in theta]
     np.testing.assert_allclose(found, torch.stack([of[0] - of[1], of[0] - of[2]], 1).numpy())

@@ -27,7 +27,7 @@ from tests.reference import nesterov_by_loop
 
 
 def leave_out(batch_size):
-    fields = {"solver": "gradient_descent", "rewind": 0.5, "n_steps": 5, "step_size": "auto"}
+    fields = {"rewind": 0.5, "n_steps": 5}
     return SimpleNamespace(batch_size=batch_size, **fields)
 
 
@@ -82,7 +82,7 @@ def test_the_number_of_jobs_at_once_does_not_change_what_they_are(monkeypatch):
     )
     found = []
     for n_jobs in (None, 2):
-        how = LeaveOut("gradient_descent", 0.5, 3, 0.1, 0.0, 4096, seed=0, n_jobs=n_jobs)
+        how = LeaveOut(0.5, 3, 4096, seed=0, n_jobs=n_jobs)
         plan = how.plan(model, synset)
         with joblib.parallel_config(backend="threading"):
             found += how.displacements_by_network([model], synset, kept, [plan])
@@ -109,7 +109,7 @@ def test_without_a_class_networks_are_trained_from_further_back(rewind, expected
     model, X, targets = classification_model(6)
     group = torch.tensor([0, 0, 1, 1, 2, 2])
     synset = Synset(X, targets, torch.ones(6).to(X), group, group.bincount().to(X))
-    settings = LeaveOut("gradient_descent", rewind, 5, "auto", 0.0, batch_size=10, seed=0)
+    settings = LeaveOut(rewind, 5, batch_size=10, seed=0)
     plan = settings.without_a_class(model, synset, settings.plan(model, synset))
     assert plan.rewind == pytest.approx(expected)
 
@@ -156,7 +156,7 @@ def go(monkeypatch, flops, n_removals, n_models=1, device="cpu", verbose=0, stag
     synset = SimpleNamespace(X=None, weight=torch.ones(40))
     kept = torch.ones(n_removals, 5)
     plans = [Retraining(0.5, 5, 0.1)] * n_models
-    how = LeaveOut("gradient_descent", 0.5, 3, 0.1, 0.0, 4096, seed=0, verbose=verbose)
+    how = LeaveOut(0.5, 3, 4096, seed=0, verbose=verbose)
     moves = how.displacements_by_network([model] * n_models, synset, kept, plans, stage)
     assert [move.shape for move in moves] == [(n_removals, 3)] * n_models
 
@@ -216,7 +216,7 @@ def test_no_more_networks_side_by_side_than_there_are(monkeypatch):
     monkeypatch.setattr(
         LeaveOut, "_solve", lambda self, model, synset, part, plan: sizes.append(len(part)) or part
     )
-    how = LeaveOut("gradient_descent", 0.5, 3, 0.1, 0.0, 4096, seed=0)
+    how = LeaveOut(0.5, 3, 4096, seed=0)
     for n_removals, expected in ((7, [3, 3, 1]), (2, [2])):
         sizes.clear()
         how.displacements(None, None, torch.ones(n_removals, 4), Retraining(0.5, 5, 0.1))
@@ -272,7 +272,7 @@ def large(monkeypatch):
     return model, Synset(X, torch.eye(3).double()[labels], weight, group, sizes)
 
 
-SETTINGS = {"solver": "gradient_descent", "rewind": 0.5, "n_steps": 40, "step_size": "auto"}
+SETTINGS = {"rewind": 0.5, "n_steps": 40}
 
 
 @pytest.mark.parametrize(
@@ -281,15 +281,13 @@ SETTINGS = {"solver": "gradient_descent", "rewind": 0.5, "n_steps": 40, "step_si
         ({}, True),
         ({"rewind": "auto"}, True),
         ({"rewind": 0.0}, False),
-        ({"step_size": 0.05}, False),
-        ({"solver": lambda *args: None}, False),
     ],
 )
 def test_groups_of_large_synsets_are_left_out_in_preconditioned_steps(
     large, monkeypatch, change, is_preconditioned
 ):
     model, synset = large
-    how = LeaveOut(**SETTINGS | change, damping=0.0, batch_size=4096, seed=0)
+    how = LeaveOut(**SETTINGS | change, batch_size=4096, seed=0)
     plan = how.plan_for_groups(model, synset)
     assert (plan.preconditioner is not None) is is_preconditioned
     assert how.plan(model, synset).preconditioner is None
@@ -300,20 +298,20 @@ def test_groups_of_large_synsets_are_left_out_in_preconditioned_steps(
 def test_those_of_models_with_a_steady_curvature_are_not(large, monkeypatch):
     model, synset = large
     monkeypatch.setattr(module, "curves_steadily", lambda asked: asked is model)
-    how = LeaveOut(**SETTINGS, damping=0.0, batch_size=4096, seed=0)
+    how = LeaveOut(**SETTINGS, batch_size=4096, seed=0)
     assert how.plan_for_groups(model, synset).preconditioner is None
 
 
 def test_networks_that_lose_a_class_are_preconditioned_too(large):
     model, synset = large
-    how = LeaveOut(**SETTINGS, damping=0.0, batch_size=4096, seed=0)
+    how = LeaveOut(**SETTINGS, batch_size=4096, seed=0)
     plan = how.without_a_class(model, synset, how.plan_for_groups(model, synset))
     assert plan.preconditioner is not None and plan.rewind == pytest.approx(0.65)
 
 
 def test_displacements_in_a_subspace_are_those_of_the_whole_network(large):
     model, synset = large
-    how = LeaveOut(**SETTINGS, damping=0.0, batch_size=4096, seed=0)
+    how = LeaveOut(**SETTINGS, batch_size=4096, seed=0)
     plan = how.plan_for_groups(model, synset)
     scaled, kept = plan.preconditioner, leave_one_out(synset)
     assert scaled.subspace.basis.shape == (20, 3) and len(scaled.scale) < model.n_parameters
@@ -354,7 +352,7 @@ def test_displacements_in_a_subspace_are_those_of_the_whole_network(large):
 
 def test_projecting_the_rows_is_not_the_work_of_each_network(large):
     model, synset = large
-    how = LeaveOut(**SETTINGS, damping=0.0, batch_size=4096, seed=0)
+    how = LeaveOut(**SETTINGS, batch_size=4096, seed=0)
     plan = how.plan_for_groups(model, synset)
     per_row = 3 * 2 * (3 * 5 + 5 * 3)  # a first layer of three inputs and five outputs, and three
     assert module._flops(model, synset, plan) == per_row * 36 / 3 * plan.n_steps

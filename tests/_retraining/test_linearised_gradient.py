@@ -21,7 +21,7 @@ from sklearn_synset._retraining.synset import Synset, data_loss
 from tests.problems import functional, seeded
 
 N, K = 480, 80
-HOW = LeaveOut("gradient_descent", "auto", 20, "auto", 0.0, batch_size=1000, seed=0)
+HOW = LeaveOut("auto", 20, batch_size=1000, seed=0)
 
 
 class Convolutional(nn.Module):

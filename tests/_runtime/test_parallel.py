@@ -62,9 +62,7 @@ def answers(folder, n_jobs=None):
     options = {
         "max_iter": 4,
         "n_steps": 4,
-        "step_size": 0.05,
         "n_probes": 8,
-        "probe": "retrain",
         "random_state": 0,
     }
     attributor = SynsetAttributor(net(folder), n_models=2, n_jobs=n_jobs, **options)

@@ -10,6 +10,7 @@ from sklearn_synset._runtime.torch_interop import (
     keep_global_state,
     resolve_device,
     torch_generator,
+    use_one_thread_if_small,
 )
 
 
@@ -91,3 +92,16 @@ def test_a_seed_decides_all_draws():
         with keep_global_state(seed=3):
             draws.append((torch.rand(1).item(), np.random.rand(), random.random()))
     assert draws[0] == draws[1]
+
+
+@pytest.mark.parametrize(("cost", "expected"), [(10**9, 1), (2 * 10**9, 2)])
+def test_torch_has_one_thread_where_operations_are_small(cost, expected):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with keep_global_state():
+            use_one_thread_if_small(cost)
+            assert torch.get_num_threads() == expected
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

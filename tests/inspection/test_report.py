@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import webbrowser
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -245,9 +246,8 @@ def test_after_training_rows_were_dropped_the_report_says_so(digits, tmp_path):
 def test_reasons_and_plans_of_later_versions_are_shown(digits, monkeypatch):
     nothing = {"rank_correlation": np.nan, "slope": np.nan, "reason": "no group could be probed"}
     monkeypatch.setattr(digits.attributor, "fidelity_", nothing)
-    monkeypatch.setattr(
-        digits.attributor, "plan_", ["solver: replay, as <it> is known"], raising=False
-    )
+    plan = replace(digits.attributor.plan_, reasons=("solver: replay, as <it> is known",))
+    monkeypatch.setattr(digits.attributor, "plan_", plan)
     page = AttributionReport(digits.attributor, digits.X_query).to_html()
     assert "No group could be probed." in page and "as &lt;it&gt; is known" in page
 

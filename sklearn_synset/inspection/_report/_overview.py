@@ -145,9 +145,5 @@ def plan(sources: Sources) -> list[str]:
     lines : list of str
         A line for each decision; empty if none are known.
     """
-    lines = getattr(sources.attributor, "plan_", None)
-    if lines is None:
-        return []
-    if isinstance(lines, str):
-        lines = lines.splitlines()
-    return [str(line) for line in lines]
+    plan = getattr(sources.attributor, "plan_", None)
+    return [] if plan is None else str(plan).splitlines()

@@ -5,11 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from sklearn_synset._attribution.online_stage import run_online_stage
 
-from sklearn_synset._attribution import online_stage as module
 from sklearn_synset._attribution.datamodel import datamodel_weights
 from sklearn_synset._attribution.group_effects import attribution_matrix
+from sklearn_synset._attribution.leave_out_networks import (
+    encoded_labels,
+    leave_groups_out,
+    removals,
+)
 from sklearn_synset._attribution.out_of_fold_scores import own_group_objectives
 from sklearn_synset._attribution.rows_left_out import in_two_groups
 from sklearn_synset._data.training_data import TrainingRows
@@ -21,7 +24,7 @@ from sklearn_synset._retraining.synset import Synset
 from tests.problems import classification_model, regression_model
 
 N = 24
-HOW = LeaveOut("gradient_descent", 0.5, 6, 0.1, 0.0, 4096, seed=0)
+HOW = LeaveOut(0.5, 6, 4096, seed=0)
 # Groups of four rows of a class each, but for the last two: one has two rows more.
 LABEL = torch.arange(N) // 8
 GROUP = (torch.arange(N) // 4).clamp(max=5)
@@ -38,8 +41,18 @@ def classifier():
     return model, everything(X, torch.eye(3).to(X)[LABEL])
 
 
-def stage_of(model, synset, **params):
-    return run_online_stage([model], synset, HOW, None, torch.Generator().manual_seed(0), **params)
+def rows_of(synset):
+    members = [(synset.group == k).nonzero()[:, 0] for k in range(synset.n_groups)]
+    return TrainingRows(synset.X, synset.y, members, 100)
+
+
+def stage_of(model, synset, rows=None, models=None, n_halves=None, how=HOW):
+    """Leave groups out of rewound networks."""
+    kept = removals(synset, n_halves, seed=0)
+    rows = rows_of(synset) if rows is None else rows
+    return leave_groups_out(
+        models or [model], synset, how, None, kept, rows, is_datamodel=n_halves is not None
+    )[0]
 
 
 def without(stage, removed):
@@ -47,24 +60,14 @@ def without(stage, removed):
     return stage.without_rows(np.arange(N), GROUP.numpy(), rows)[0], rows
 
 
-@pytest.mark.parametrize("groups", [[1], [0, 3], [2, 4]])
+@pytest.mark.parametrize("groups", [[0, 3], [2, 4]])
 def test_all_rows_of_groups_are_these_groups(groups):
     model, synset = classifier()
     stage = stage_of(model, synset)
     found, _ = without(stage, np.flatnonzero(np.isin(GROUP.numpy(), groups)))
     kept = torch.ones(1, 6).to(synset.weight)
     kept[0, groups] = 0
-    torch.testing.assert_close(found, HOW.displacements(model, synset, kept, stage.retrainings[0]))
-
-
-def test_longer_displacements_are_those_of_all_removals():
-    model, synset = classifier()
-    stage = stage_of(model, synset)
-    longer = stage.resized(2.0).resized(3.0)
-    assert stage.size == 1 and longer.size == 6
-    torch.testing.assert_close(longer.displacements[0], 6 * stage.displacements[0])
-    for removed in (np.arange(4), np.arange(8, 16), [5, 12]):
-        torch.testing.assert_close(without(longer, removed)[0], 6 * without(stage, removed)[0])
+    torch.testing.assert_close(found, HOW.displacements(model, synset, kept, stage.plans[0]))
 
 
 @pytest.mark.parametrize("group", [0, 1, 5])
@@ -100,7 +103,7 @@ def test_some_rows_are_left_out_of_their_groups(removed):
     found, rows = without(stage, removed)
     parted = in_two_groups(synset, np.arange(N), GROUP.numpy(), rows)
     kept = torch.tensor([[1.0, 0.0]]).to(synset.weight)
-    torch.testing.assert_close(found, HOW.displacements(model, parted, kept, stage.retrainings[0]))
+    torch.testing.assert_close(found, HOW.displacements(model, parted, kept, stage.plans[0]))
 
 
 @pytest.mark.parametrize(
@@ -146,53 +149,28 @@ def test_rows_are_left_out_with_their_share_of_the_remainder():
     model, X, targets = regression_model(N, 0.1, n_targets=1)
     # Other rows than the groups have, also together: the remainder is what puts them right.
     synset = everything(X.roll(5, 0), 1.5 * targets.roll(5, 0))
-    members = [(GROUP == k).nonzero()[:, 0] for k in range(6)]
-    rows = TrainingRows(X, targets, members, 100)
-    stage = stage_of(model, synset, rows=rows)
-    assert stage.retrainings[0].remainder.gradient.abs().max() > 1e-3
+    stage = stage_of(model, synset, rows=rows_of(everything(X, targets)))
+    assert stage.plans[0].remainder.gradient.abs().max() > 1e-3
     found, removed = without(stage, [0, 1, 8])
     share = torch.tensor([0.5, 0, 0.25, 0, 0, 0]).to(X)
-    plan = stage.retrainings[0].regrouped(torch.stack([1 - share, share]))
+    plan = stage.plans[0].regrouped(torch.stack([1 - share, share]))
     parted = in_two_groups(synset, np.arange(N), GROUP.numpy(), removed)
     kept = torch.tensor([[1.0, 0.0]]).to(X)
     torch.testing.assert_close(found, HOW.displacements(model, parted, kept, plan))
 
 
-def test_a_remainder_is_measured_where_there_are_rows_and_it_can_be():
-    model, X, targets = regression_model(N, 0.1, n_targets=1)
-    assert stage_of(model, everything(X, targets)).retrainings[0].remainder is None
-    members = [(GROUP == k).nonzero()[:, 0] for k in range(6)]
+def test_a_remainder_is_measured_where_it_can_be():
     deep, synset = classifier()
-    rows = TrainingRows(synset.X, synset.y, members, 100)
-    assert stage_of(deep, synset, rows=rows).retrainings[0].remainder is None
-
-
-@pytest.mark.parametrize("rewind", [0.0, 0.5])
-def test_a_corrected_retraining_takes_as_long_as_the_rows_do_if_it_is_rewound(monkeypatch, rewind):
+    assert stage_of(deep, synset).plans[0].remainder is None
     model, X, targets = regression_model(N, 0.1, n_targets=1)
-    synset = everything(X, targets)
-    rows = TrainingRows(X, targets, [(GROUP == k).nonzero()[:, 0] for k in range(6)], 100)
-    how = replace(HOW, rewind=rewind)
-    asked = []
-    monkeypatch.setattr(
-        module, "sample_of_rows", lambda *args: asked.append(args[1]) or sample_of_rows(*args)
-    )
-    plans = []
-    monkeypatch.setattr(
-        module.Retraining,
-        "as_long_as",
-        lambda self, other, max_steps: plans.append(max_steps) or self,
-    )
-    run_online_stage([model], synset, how, None, torch.Generator(), rows)
-    assert asked == [1000] * (2 if rewind else 1)  # once for the first order
-    assert plans == ([how.n_steps] if rewind else [])
+    other = everything(X.roll(5, 0), targets)
+    assert stage_of(model, other, rows_of(everything(X, targets))).plans[0].remainder is not None
 
 
 def test_effects_are_the_mean_of_networks_and_of_halves():
     model, synset = classifier()
     other = replace(model, theta=1.2 * model.theta)
-    generator = torch.Generator().manual_seed(0)
-    stage = run_online_stage([model, other], synset, HOW, 12, generator)
+    stage = stage_of(None, synset, models=[model, other], n_halves=12)
     X, y = synset.X[:5].numpy(), LABEL[:5].numpy()
     found = stage.attributions_by_network(X, y, margin)
     assert found.shape == (2, 5, 6)
@@ -243,8 +221,7 @@ def test_values_are_predicted_in_the_shape_of_the_targets(n_targets):
 def test_classes_are_predicted_by_the_mean_outputs_of_networks():
     model, synset = classifier()
     other = replace(model, theta=-0.5 * model.theta)
-    generator = torch.Generator().manual_seed(0)
-    stage = run_online_stage([model, other], synset, HOW, None, generator)
+    stage = stage_of(None, synset, models=[model, other])
     outputs = [each(each.theta, synset.X) for each in (model, other)]
     expected = torch.stack(outputs).mean(0).argmax(1)
     assert len(expected.unique()) > 1
@@ -253,9 +230,9 @@ def test_classes_are_predicted_by_the_mean_outputs_of_networks():
 
 def test_labels_are_whole_numbers_and_values_as_exact_as_the_network():
     classes, values = classifier()[0], regression_model(N, n_targets=1)[0]
-    labels = module.encoded_labels(classes, np.array([2.0, 0.0]))
+    labels = encoded_labels(classes, np.array([2.0, 0.0]))
     assert labels.dtype == torch.long and labels.tolist() == [2, 0]
-    targets = module.encoded_labels(values, np.array([0.1, 2.5]))
+    targets = encoded_labels(values, np.array([0.1, 2.5]))
     assert targets.dtype == torch.float64 and targets.tolist() == [0.1, 2.5]
 
 
@@ -264,31 +241,25 @@ def test_objectives_of_networks_without_the_queries_are_the_mean_over_networks()
     models = [model, replace(model, theta=1.2 * model.theta)]
     X, y, group = synset.X[:9], LABEL[:9], GROUP[:9]
     stages = [stage_of(model, synset) for model in models]
-    together = replace(stages[0], models=models)
+    together = stage_of(None, synset, models=models)
     each = [own_group_objectives(m, synset, HOW, X, y, group, margin).numpy() for m in models]
     for stage, expected in [(stages[0], each[0]), (together, np.mean(each, axis=0))]:
-        found = stage.own_group_objectives(X.numpy(), y.numpy(), group.numpy(), margin)
+        found = stage.out_of_fold_objectives(X.numpy(), y.numpy(), group.numpy(), margin)
         np.testing.assert_allclose(found, expected)
 
 
 def test_what_rows_do_needs_the_rows():
     model, synset = classifier()
-    with pytest.raises(ValueError, match="needs the training rows, and they were dropped"):
-        _ = stage_of(model, synset).row_effects
+    with pytest.raises(ValueError, match="need the training rows, and these were dropped"):
+        _ = replace(stage_of(model, synset), rows=None).row_effects
 
 
 def test_what_rows_do_is_told_along_a_path_of_plain_steps(monkeypatch):
     monkeypatch.setattr(minibatches, "_ROWS", 6)
     model, synset = classifier()
-    members = [(GROUP == k).nonzero()[:, 0] for k in range(6)]
-    rows = TrainingRows(synset.X, synset.y, members, 100)
-    how = replace(HOW, step_size="auto")
-    generator = torch.Generator().manual_seed(0)
-    stage = run_online_stage([model], synset, how, None, generator, rows)
-    assert stage.retrainings[0].preconditioner is not None
-    assert stage.row_effects[0].retraining == how.plan(model, synset)
-    given = run_online_stage([model], synset, HOW, None, generator, rows)
-    assert given.row_effects[0].retraining is given.retrainings[0]
+    stage = stage_of(model, synset)
+    assert stage.plans[0].preconditioner is not None
+    assert stage.row_effects[0].retraining == HOW.plan(model, synset)
 
 
 def test_each_group_is_left_out_alone_unless_halves_are_asked_for():
