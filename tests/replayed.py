@@ -83,9 +83,7 @@ def fitted_by_hand(net, X, y, seed, kept=None):
 def weights_of(module):
     """Return trained weights and statistics of a module, one after the other."""
     parts = [each.detach().flatten() for each in module.parameters() if each.requires_grad]
-    statistics = [
-        value.flatten() for name, value in module.named_buffers() if "running" in name
-    ]
+    statistics = [value.flatten() for name, value in module.named_buffers() if "running" in name]
     return torch.cat([*parts, *statistics])
 
 

@@ -86,4 +86,3 @@ def test_the_bar_of_a_distillation_tells_steps_and_distance(capsys):
     assert "Distilling:   0%|          | 0/4 [" in shown
     assert "Distilling: 100%|██████████| 4/4 [" in shown
     assert f"distance={fitted.matching_loss_curve_[-1]:.3g}]" in shown
-

@@ -65,7 +65,12 @@ def test_real_rows_give_the_closed_form_of_ridge_regression(regression, weight_d
 def test_leaving_out_several_groups_of_a_ridge_regression_is_a_refit(regression):
     X, y, groups, _ = regression
     attributor = SynsetAttributor(
-        linear_module(ridge(X, y, 0.1)), weight_decay=0.1, rewind=0.0, n_steps=400, n_probes=0, **REAL_ROWS
+        linear_module(ridge(X, y, 0.1)),
+        weight_decay=0.1,
+        rewind=0.0,
+        n_steps=400,
+        n_probes=0,
+        **REAL_ROWS,
     ).fit(X, y, groups=groups)
     module = attributor.leave_out([1, 4])
     kept = ~np.isin(groups, [1, 4])
@@ -506,4 +511,3 @@ def test_wrong_labels_score_low_with_defaults(flipped_digits):
     X, y, is_flipped = flipped_digits
     attributor = SynsetAttributor(random_state=0).fit(X, y)
     assert roc_auc_score(is_flipped, -attributor.score_samples(X, y)) >= 0.9
-

@@ -178,4 +178,3 @@ def test_without_probes_there_is_neither_fidelity_nor_score(iris, module):
     assert np.isnan(attributor.fidelity_.slope)
     assert len(attributor.fidelity_.groups) == 0
     assert np.isnan(attributor.score(*iris))
-

@@ -19,7 +19,6 @@ from sklearn_synset._data.training_data import TrainingRows
 from sklearn_synset._objective.objective import margin, prediction
 from sklearn_synset._retraining import minibatches
 from sklearn_synset._retraining.leave_out import LeaveOut, leave_one_out
-from sklearn_synset._retraining.row_sample import sample_of_rows
 from sklearn_synset._retraining.synset import Synset
 from tests.problems import classification_model, regression_model
 

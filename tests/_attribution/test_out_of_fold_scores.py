@@ -112,5 +112,3 @@ def test_what_is_left_out_is_next_to_the_row_in_its_own_group(problem):
     same = fold[nearest] == fold
     torch.testing.assert_close(after[same], before[same])
     assert ((after - before).abs() > 1e-9).tolist() == (~same).tolist()
-
-

@@ -197,4 +197,3 @@ def test_the_norm_of_predictions_is_damped_by_what_there_is_no_time_for(problem,
 
 def test_what_was_distilled_has_a_curve_of_its_own():
     assert Distilled(None).loss_curve is not Distilled(None).loss_curve
-

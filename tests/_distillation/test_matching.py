@@ -224,5 +224,3 @@ def test_steps_of_values_are_in_their_unit():
     assert [group["lr"] for group in matching._adam.param_groups] == pytest.approx(
         [0.05, 0.05 * bounds.target_scale]
     )
-
-

@@ -8,15 +8,13 @@ import pytest
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Bunch
-from sklearn_synset._probes.calibration import factors_without_each, size_factor
-from torch import nn
 
 from sklearn_synset._objective.network_set import NetworkSet
 from sklearn_synset._objective.objective import margin
 from sklearn_synset._probes import probed_fidelity as module
 from sklearn_synset._probes.probed_fidelity import measured_fidelity, warn_if_unfaithful
 from sklearn_synset._probes.probes import Probes
-from tests.problems import classification_model, seeded
+from tests.problems import classification_model
 
 
 @pytest.fixture
