@@ -25,7 +25,7 @@ _WEIGHT_BYTES = 2**28
 _COPIES_OF_WEIGHTS = 8
 _NETWORKS_PER_BATCH = 16
 _N_SHORTER_STEPS = 10
-_LEFT_WITHOUT_A_CLASS = 0.7  # of the outputs that others are trained again from
+_LEFT_WITHOUT_A_CLASS = 0.7  # of the outputs that others start from
 _LARGEST_LINEAR_REMOVAL = 0.03  # of the training rows
 # Some seconds of one core: less is not worth starting a process for.
 _FLOPS_PER_JOB = 1e11

@@ -90,7 +90,7 @@ def measured_remainder(
         Some of them, whose curvature is measured.
 
     retraining : Retraining
-        How the network is trained again.
+        How the network is trained.
 
     moves : Tensor of shape (R, D)
         Displacements of the wanted networks, without a remainder; curvature is

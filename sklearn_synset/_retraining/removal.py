@@ -26,7 +26,7 @@ _REMAINDER_STEP = 0.5  # together they stay below the limit
 
 @dataclass(frozen=True)
 class Retraining:
-    """How the network is trained again from its rewound weights.
+    """How the network is trained from its rewound weights.
 
     Parameters
     ----------
@@ -49,13 +49,13 @@ class Retraining:
         What the training rows' gradients have on the path and the synset's have not.
 
     preconditioner : Preconditioner, default=None
-        Scales the steps; then it is the network that it narrows that is trained again.
+        Scales the steps; then it is the network that it narrows that is trained.
 
     n_fitted : int, default=None
         The step at which displacements have the length that they are given; the last if None.
 
     has_live_norms : bool, default=False
-        Whether it is the network that `in_training` returns that is trained again.
+        Whether it is the network that `in_training` returns that is trained.
 
     linearised : tuple of str, default=()
         As of `linearised_layers`: then networks without a small part of the data are trained by

@@ -1,4 +1,4 @@
-"""How long, and in what steps, a network is trained again on a synset."""
+"""How long, and in what steps, a network is trained on a synset from rewound weights."""
 
 import math
 from dataclasses import replace

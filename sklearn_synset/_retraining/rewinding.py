@@ -1,4 +1,4 @@
-"""Rewinding: the weights from which a network is trained again, with and without groups."""
+"""Rewinding: the weights from which a network is trained, with and without groups."""
 
 import math
 

@@ -68,7 +68,7 @@ def make_planted_influence(
         - target_query : int64 ndarray of shape (n_planted * n_queries,), the label that the
           responsible group bears, which the other features speak against.
         - responsible_groups : int64 ndarray of shape (n_planted * n_queries,), the group that
-          holds up each query's label.
+          supports each query's label.
 
     Raises
     ------

@@ -101,7 +101,7 @@ class AttributionDisplay:
         of the bars.
 
     retrained : ndarray of shape (n_seeds, n_queries, n_groups), default=None
-        Effects really measured by training again, drawn over the bars with their deviation over
+        Effects measured by retraining, drawn over the bars with their deviation over
         seeds; NaN where it was not done.
 
     Attributes
@@ -137,7 +137,7 @@ class AttributionDisplay:
         Header and lines of each column of the table beside the bars.
 
     errorbar_ : matplotlib ErrorbarContainer or None
-        Effects by training again.
+        Effects by retraining.
 
     See Also
     --------
@@ -200,7 +200,7 @@ class AttributionDisplay:
             The most bars.
 
         cmap : str or matplotlib Colormap, default="cividis_r"
-            Colours of the map, from effects that pull down to effects that hold up. The default
+            Colours of the map, from opposing to supporting effects. The default
             darkens all the way, so that it reads in grey.
 
         Returns
@@ -265,7 +265,7 @@ class AttributionDisplay:
             Their labels or values, to say what the groups hold.
 
         retrained : ndarray of shape (n_seeds, n_queries, n_groups), default=None
-            Effects on the same objective that were really measured by training again.
+            Effects on the same objective that were measured by retraining.
 
         objective : str or callable, default=None
             As of `SynsetAttributor.attribute`.
@@ -362,7 +362,7 @@ class AttributionDisplay:
             self.im_, ax=ax, extend="both" if np.abs(effects).max() > limit else "neither"
         )
         self.colorbar_.set_label(
-            f"← pulls down    {effect_label(self.quantity, self.unit)}    holds up →"
+            f"← opposes    {effect_label(self.quantity, self.unit)}    supports →"
             if height > 4.5
             else f"{effect_label(self.quantity, self.unit)}\npositive: the group holds it up"
         )
@@ -384,7 +384,7 @@ class AttributionDisplay:
         ax.set_yticks(places, [self._group_text(group) for group in shown], fontsize=SMALL)
         ax.set_ylim(len(shown) - 0.5, -0.5)
         ax.axvline(0, color="black", linewidth=0.8)
-        label = f"← pulls down    {effect_label(self.quantity, self.unit)}    holds up →"
+        label = f"← opposes    {effect_label(self.quantity, self.unit)}    supports →"
         if errors is not None:
             label += "\nwhiskers of the bars: standard error over networks"
         if self.retrained is not None:
@@ -412,7 +412,7 @@ class AttributionDisplay:
             capsize=3,
         )
         spread = f", mean ± deviation of {len(seeds)} seeds" if len(seeds) > 1 else ""
-        return f"◇ by training again{spread}"
+        return f"◇ by retraining{spread}"
 
     def _draw_rows(self, ax, query, shown) -> float:
         """Draw typical rows beside the bars, and return the height of what is above them."""

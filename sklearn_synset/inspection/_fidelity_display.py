@@ -52,7 +52,7 @@ class FidelityDisplay:
     unit : str, default="nats"
         Unit of the effects; None if there is none.
 
-    measured_by : str, default="training again"
+    measured_by : str, default="retraining"
         How the effects were measured.
 
     Attributes
@@ -96,7 +96,7 @@ class FidelityDisplay:
         ceiling=None,
         quantity="log-odds",
         unit="nats",
-        measured_by="training again",
+        measured_by="retraining",
     ):
         self.predicted = predicted
         self.measured = measured
@@ -214,7 +214,7 @@ class FidelityDisplay:
             Predicted effects, such as columns of `SynsetAttributor.attribute`.
 
         measured : array-like of shape (n_queries, n_removals) or (n_seeds, n_queries, n_removals)
-            Effects of training again without the same groups. With several seeds their mean is
+            Effects of retraining without the same groups. With several seeds their mean is
             drawn, and the ceiling is how well one of them agrees with the mean of the others.
 
         quantity : str, default="log-odds"
@@ -224,7 +224,7 @@ class FidelityDisplay:
             Unit of the effects; None if there is none.
 
         measured_by : str, default=None
-            How they were measured; "training again" if None.
+            How they were measured; "retraining" if None.
 
         ax : matplotlib Axes, default=None
             Axes to draw on; those of a new figure if None.
@@ -238,7 +238,7 @@ class FidelityDisplay:
         predicted, measured = np.asarray(predicted), np.asarray(measured)
         seeds = measured if measured.ndim == 3 else measured[None]
         has_ceiling = measured.ndim == 3 and len(seeds) > 1 and seeds.shape[2] > 1
-        by = "training again" if measured_by is None else measured_by
+        by = "retraining" if measured_by is None else measured_by
         display = cls(
             *(predicted, seeds.mean(0)),
             rank_correlation=float("nan"),

@@ -12,7 +12,7 @@ _BAND = 0.15  # opacity
 
 
 class RemovalCurveDisplay:
-    """Performance of models trained again without more and more of the training rows.
+    """Performance of models retrained without more and more of the training rows.
 
     Scores that tell good rows from bad ones make the curve of lowest first stay high, or rise, and
     that of highest first fall below random removal. Bands are one standard deviation over

@@ -38,7 +38,7 @@ def brittleness(
     """Find the smallest share of the training rows whose removal flips each prediction.
 
     For every query the rows of highest attribution are removed, more and more of them, and the
-    estimator is trained again without them, until it predicts another class. The better the
+    estimator is retrained without them, until it predicts another class. The better the
     attributions, the fewer rows it takes; compare with random scores.
 
     Parameters

@@ -1,4 +1,4 @@
-"""The truth that attributions estimate: train again without the rows in question."""
+"""The ground truth that attributions estimate: retraining without the rows in question."""
 
 import hashlib
 from dataclasses import dataclass

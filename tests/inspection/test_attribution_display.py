@@ -112,7 +112,7 @@ def test_real_retraining_is_drawn_where_it_was_done():
 def test_one_seed_has_no_deviation():
     display = AttributionDisplay([[3.0, 2.0]], groups="ab", retrained=[[[1.0, 1.0]]]).plot()
     assert not display.errorbar_.has_xerr
-    assert display.ax_.get_xlabel().endswith("◇ by training again")
+    assert display.ax_.get_xlabel().endswith("◇ by retraining")
 
 
 @pytest.mark.parametrize("query", [2, -3])

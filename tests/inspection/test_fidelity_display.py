@@ -62,7 +62,7 @@ def test_both_axes_span_the_same_and_name_the_unit():
     ax = FidelityDisplay.from_effects(predicted, seeds, quantity="prediction", unit="cm").ax_
     assert ax.get_xlim() == ax.get_ylim()
     assert ax.get_xlabel() == "predicted effect on the prediction (cm)"
-    expected = "effect on the prediction (cm)\nmeasured by training again, mean of 3 seeds"
+    expected = "effect on the prediction (cm)\nmeasured by retraining, mean of 3 seeds"
     assert ax.get_ylabel() == expected
 
 
