@@ -12,10 +12,11 @@ from torch import nn
 from torch.utils.data import WeightedRandomSampler
 
 from tests.replayed import (
-    N,
     N_GROUPS,
+    N,
     SmallMLP,
     fitted_by_hand,
+    fitted_ignoring,
     replayed,
     small_net,
     trained,
