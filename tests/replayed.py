@@ -52,17 +52,23 @@ def small_net(cls=NeuralNetClassifier, **params):
     return cls(**settings | params), *small_rows()
 
 
-def trained_model(net, X, y, groups, seed=0, classes=(0, 1, 2)):
-    """Train a net as `fit` does; return it as a function with its recipe, and its rows."""
-    labels = None if classes is None else np.array(classes)
+def trained(net, X, y, groups, seed=0):
+    """Train a net as `fit` does; return it, its function with its recipe, and its rows."""
+    is_classifier = np.asarray(y).dtype.kind == "i"
+    classes = np.unique(y) if is_classifier else None
     random_state = np.random.RandomState(seed)
-    _, model = wrap(net, X, y, classes=labels, weight_decay=None, random_state=random_state)
-    if classes is None:
-        targets = torch.as_tensor(y).reshape(len(y), -1).double()
-    else:
-        targets = nn.functional.one_hot(torch.as_tensor(y), len(classes)).double()
+    network, model = wrap(net, X, y, classes=classes, weight_decay=None, random_state=random_state)
+    targets = torch.as_tensor(y)
+    if is_classifier:
+        targets = nn.functional.one_hot(targets, len(classes))
     members = [torch.from_numpy(np.flatnonzero(groups == k)) for k in range(N_GROUPS)]
-    return model, TrainingRows(torch.as_tensor(X), targets, members, 100)
+    targets = targets.reshape(len(y), -1).to(model.dtype)
+    return network, model, TrainingRows(torch.as_tensor(X), targets, members, 100)
+
+
+def trained_model(net, X, y, groups, seed=0):
+    """Return the function of a trained net with its recipe, and its rows."""
+    return trained(net, X, y, groups, seed)[1:]
 
 
 def fitted_by_hand(net, X, y, seed, kept=None):
@@ -80,6 +86,14 @@ def fitted_by_hand(net, X, y, seed, kept=None):
     return weights_of(fitted.module_)
 
 
+def fitted_ignoring(net, X, y, seed, kept):
+    """Return the weights (D,) of a net that skorch trains with the left-out rows in their places.
+
+    Their labels are ignored by the cross-entropy, so that they only draw their dropout masks.
+    """
+    return fitted_by_hand(net, X, np.where(kept, y, -100), seed)
+
+
 def weights_of(module):
     """Return trained weights and statistics of a module, one after the other."""
     parts = [each.detach().flatten() for each in module.parameters() if each.requires_grad]
@@ -90,7 +104,7 @@ def weights_of(module):
 def replayed(model, rows, kept, seed):
     """Return the weights and statistics (R, ...) of replayed trainings, and the stack."""
     plan_rows = replayed_training_rows(model, model.recipe, rows)
-    stack = replay(model.recipe, plan_rows, [(seed, torch.as_tensor(kept).double())])
+    stack = replay(model.recipe, plan_rows, [(seed, torch.as_tensor(kept).to(model.dtype))])
     parts = [stack.parameters[name].detach().flatten(1) for name in stack.parameters]
     parts += [stack.statistics[name].flatten(1) for name in stack.statistics]
     return torch.cat(parts, dim=1), stack
