@@ -79,7 +79,7 @@ class LeaveOutNetworks:
         """First-order effects of single training rows on each network."""
         if self.rows is None:
             raise ValueError(
-                "Effects of single training rows need the training rows, and these were dropped; "
+                "Effects of single training rows need the training rows, and they were dropped; "
                 "fit again, or ask for level='groups'."
             )
         found = []

@@ -240,7 +240,7 @@ def test_after_training_rows_were_dropped_the_report_says_so(digits, tmp_path):
     attributor = SynsetAttributor.load(path).drop_training_rows()
     report = AttributionReport(attributor, digits.X_query)
     assert contents(report)["influence"] is None
-    assert "these were dropped" in report.notes_[0] and "they were dropped" in report.to_html()
+    assert "they were dropped" in report.notes_[0] and "they were dropped" in report.to_html()
 
 
 def test_reasons_and_plans_of_later_versions_are_shown(digits, monkeypatch):
