@@ -1,5 +1,6 @@
-# make demo    train, distil and attribute on real data; pictures and a CSV land in out/
-# make test    every test, the doctests of the package, of README.md and of doc/
+# make demo    train, explain and check on real data; pictures, a report and a CSV land in out/
+# make test    tests and doctests, but for the slow ones
+# make test-all   every test, the doctests of the package, of README.md and of doc/
 # make coverage  the tests, and the lines and branches of the package that none of them runs
 # make test-oldest   the tests on the oldest versions that pyproject.toml names, in .venv-oldest
 # make lint    ruff, mypy, and that each folder imports only those below it
@@ -10,28 +11,44 @@
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
+JOBS ?= 2
 BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 STAMP := .venv/.installed
+TEST_STAMP := .venv/.installed-test
 DOC_STAMP := .venv/.installed-doc
+# One thread for each process: they run side by side, and their matrices are small.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: demo test coverage test-oldest lint doc clean
+.PHONY: demo test test-all coverage test-oldest lint doc clean
 
 $(STAMP): pyproject.toml
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --upgrade pip
-	$(BIN)/python -m pip install "$(TORCH)"
-	$(BIN)/python -m pip install -e ".[test,plot]"
-	touch $@
+	@echo "Making an environment in .venv"
+	@$(PYTHON) -m venv .venv
+	@$(PIP) --upgrade pip
+	@echo "Installing torch"
+	@$(PIP) "$(TORCH)"
+	@echo "Installing the package and what it draws with"
+	@$(PIP) -e ".[plot,report]"
+	@touch $@
+
+$(TEST_STAMP): $(STAMP)
+	@echo "Installing what the tests need"
+	@$(PIP) -e ".[test,plot,report]"
+	@touch $@
 
 demo: $(STAMP)
 	$(BIN)/python doc/examples/demo.py
 
-test: $(STAMP)
-	$(BIN)/python -m pytest
+test: $(TEST_STAMP)
+	$(PYTEST) -n $(JOBS) -m "not slow"
+
+test-all: $(TEST_STAMP)
+	$(PYTEST) -n $(JOBS)
 
 # Examples run in processes of their own, which are not measured.
-coverage: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --cov --cov-branch --cov-report=term --cov-fail-under=95 \
+coverage: $(TEST_STAMP)
+	$(PYTEST) -n $(JOBS) --cov --cov-branch --cov-report=term --cov-fail-under=95 \
 		--ignore=tests/test_examples.py
 
 # Some gigabytes on Linux: the oldest torch is to be had with CUDA only, unless PIP_INDEX_URL says
@@ -42,15 +59,16 @@ test-oldest:
 	.venv-oldest/bin/python -m pip install --no-deps -e .
 	.venv-oldest/bin/python -m pytest -m "not slow" tests sklearn_synset
 
-lint: $(STAMP)
+lint: $(TEST_STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy sklearn_synset
 	$(BIN)/lint-imports
 
 $(DOC_STAMP): $(STAMP)
-	$(BIN)/python -m pip install -e ".[doc]"
-	touch $@
+	@echo "Installing what the documentation needs"
+	@$(PIP) -e ".[doc,report]"
+	@touch $@
 
 # One thread for each example: they run side by side, and their matrices are small.
 doc: $(DOC_STAMP)
