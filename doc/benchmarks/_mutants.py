@@ -1,4 +1,4 @@
-"""Small changes of Python sources, all of them in one syntax tree that is told which to make.
+"""Small changes of Python sources, all of them in one syntax tree with a switch for each.
 
 Every expression that can be changed becomes ``changed if __mutant__ == 7 else expression``, so a
 process that has imported the package and collected its tests can be any mutant, by a number. The

@@ -1,4 +1,4 @@
-"""Count the wrong inputs that are tried and the faults that are injected, and what came of them.
+"""Count the wrong inputs that are tried and the faults that are injected, and the results.
 
     python doc/benchmarks/bench_faults.py
 
@@ -109,8 +109,8 @@ def little_memory():
                         found = getattr(attributor, method)(X)
                 finally:
                     FunctionalModel.__call__ = call
-                told = any("not enough memory" in str(each.message) for each in caught)
-                went_on.append(told and np.allclose(found, expected))
+                warned = any("not enough memory" in str(each.message) for each in caught)
+                went_on.append(warned and np.allclose(found, expected))
     return len(went_on), sum(went_on)
 
 

@@ -1,7 +1,7 @@
 """Mutate the folders of the mathematics, and list the changes that no test notices.
 
 A mutant is one small change: an operator, a comparison, a number, a condition, a sign, min for max,
-a call left out. Only tests that run the changed line are asked, those of the mathematics first and
+a call left out. Only tests that run the changed line are used, those of the mathematics first and
 the quickest first, until one fails or the time for a mutant is over. Results are kept in
 doc/benchmarks/cache/mutation: a run that was broken off goes on where it was. Why no test notices
 some survivors, nor need, is in mutants_explained.txt.

@@ -107,22 +107,22 @@ def print_task(name, settings, is_net, random_state):
         found.append(figures)
         tqdm.write(
             f"  LOO {figures['LOO']:6.3f}  score {figures['score']:6.3f}  slope "
-            f"{figures['slope']:5.2f}  told {figures['fidelity'].slope:5.2f}  {params}"
+            f"{figures['slope']:5.2f}  claimed {figures['fidelity'].slope:5.2f}  {params}"
         )
     true, score = (np.array([figures[key] for figures in found]) for key in ("LOO", "score"))
     ratio = np.array([figures["fidelity"].slope / figures["slope"] for figures in found])
-    told = found[0]["fidelity"]
+    claimed = found[0]["fidelity"]
     print(
         f"{name:14s} {true.min():6.3f} - {true.max():5.3f} {spearmanr(score, true).statistic:6.2f} "
-        f"{true.max() - true[score.argmax()]:7.3f} {found[0]['slope']:7.2f} {told.slope:6.2f} "
-        f"({told.slope_interval[0]:.2f} to {told.slope_interval[1]:.2f}) "
+        f"{true.max() - true[score.argmax()]:7.3f} {found[0]['slope']:7.2f} {claimed.slope:6.2f} "
+        f"({claimed.slope_interval[0]:.2f} to {claimed.slope_interval[1]:.2f}) "
         f"{np.mean(np.abs(ratio - 1) <= 0.25):8.2f}",
         flush=True,
     )
 
 
 def print_hopeless():
-    """Print the fidelity of networks about which nothing can be told."""
+    """Print the fidelity of networks that no method can explain."""
     rng = np.random.RandomState(0)
     X, y = rng.randn(300, 20).astype(np.float32), rng.randint(3, size=300)
     net = NeuralNetClassifier(
@@ -141,12 +141,12 @@ def print_hopeless():
         attributor = SynsetAttributor(net.set_params(max_epochs=epochs), random_state=0)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            told = attributor.fit(X, y).fidelity_
-        low, high = told.rank_correlation_interval
+            claimed = attributor.fit(X, y).fidelity_
+        low, high = claimed.rank_correlation_interval
         warned = "warned" if any("Attributions" in str(w.message) for w in caught) else ""
         print(
-            f"{epochs:3d} epochs {'':13s} {told.rank_correlation:5.2f} "
-            f"({low:.2f} to {high:.2f}) {told.slope:5.2f} {warned}",
+            f"{epochs:3d} epochs {'':13s} {claimed.rank_correlation:5.2f} "
+            f"({low:.2f} to {high:.2f}) {claimed.slope:5.2f} {warned}",
             flush=True,
         )
 
@@ -191,7 +191,7 @@ def main():
         return print_hopeless()
     if args.search:
         return print_search()
-    print(f"{'task':14s} {'range of LOO':>14s}   rank    lost   slope   told (interval)   within")
+    print(f"{'task':14s} {'range of LOO':>14s}   rank    lost   slopeclaimed (interval)   within")
     for name in args.tasks:
         print_task(name, UNDISTILLED if args.undistilled else SETTINGS, args.net, args.seed)
 

@@ -10,7 +10,7 @@ retraining, see `fidelity_tasks.py`.
 
 LOO, LDS, slope, r  as of `bench_fidelity.py`
 one      LOO of retraining every group once with another seed
-told     rank correlation and slope that `fidelity_` has
+claimed  rank correlation and slope that `fidelity_` has
 warns    whether `fit` warned that attributions agree badly
 """
 
@@ -167,15 +167,16 @@ def main():
     parser.add_argument("tasks", nargs="*", default=list(TASKS))
     print(
         f"{'task':14s} {'train':>6s} {'LOO':>6s} {'LDS':>6s} {'slope':>6s} {'r':>6s} {'one':>6s} "
-        f"{'told':>13s}  warns"
+        f"{'claimed':>13s}  warns"
     )
     for name in parser.parse_args().tasks:
         found = measure(TASKS[name])
-        told = found["fidelity"]
+        claimed = found["fidelity"]
         print(
             f"{name:14s} {found['fitted']:6.3f} {found['LOO']:6.3f} {found['LDS']:6.3f} "
             f"{found['slope']:6.2f} {found['r']:6.3f} {found['one']:6.3f} "
-            f"{told.rank_correlation:6.2f} {told.slope:6.2f}  {'yes' if found['warns'] else 'no'}"
+            f"{claimed.rank_correlation:6.2f} {claimed.slope:6.2f}  "
+            f"{'yes' if found['warns'] else 'no'}"
             + ("" if found["is_finite"] else "  NOT FINITE"),
             flush=True,
         )
