@@ -176,8 +176,7 @@ def main():
             f"{name:14s} {found['fitted']:6.3f} {found['LOO']:6.3f} {found['LDS']:6.3f} "
             f"{found['slope']:6.2f} {found['r']:6.3f} {found['one']:6.3f} "
             f"{claimed.rank_correlation:6.2f} {claimed.slope:6.2f}  "
-            f"{'yes' if found['warns'] else 'no'}"
-            + ("" if found["is_finite"] else "  NOT FINITE"),
+            f"{'yes' if found['warns'] else 'no'}" + ("" if found["is_finite"] else "  NOT FINITE"),
             flush=True,
         )
 
