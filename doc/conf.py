@@ -54,7 +54,8 @@ html_theme = "pydata_sphinx_theme"
 html_title = f"sklearn-synset {version}"
 html_show_sourcelink = False
 html_copy_source = False
-html_sidebars = {"user_guide": [], "api": [], "benchmarks": [], "design_decisions": [], "index": []}
+_PAGES = ("api", "bad_input", "benchmarks", "contributing", "design_decisions", "index")
+html_sidebars = {page: [] for page in (*_PAGES, "torch_loop", "user_guide", "maintainers/*")}
 html_theme_options = {"secondary_sidebar_items": ["page-toc"], "show_prev_next": False}
 html_math_renderer = "mathml"
 

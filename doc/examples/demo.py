@@ -31,7 +31,7 @@ from sklearn_synset.inspection import AttributionReport
 QUICK = os.environ.get("SYNSET_EXAMPLES_QUICK") == "1"
 SEEDS = range(2) if QUICK else range(3)
 N_STRONGEST, N_RANDOM = (2, 2) if QUICK else (4, 4)  # groups that the summary is about
-N_SHOWN = 4  # groups shown for a held-out row
+N_SHOWN = 3  # groups shown for a held-out row
 EPOCHS = 5 if QUICK else 30
 OUT = Path("out")
 
