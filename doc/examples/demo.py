@@ -30,8 +30,8 @@ from sklearn_synset.inspection import AttributionReport
 
 QUICK = os.environ.get("SYNSET_EXAMPLES_QUICK") == "1"
 SEEDS = range(2) if QUICK else range(3)
-N_STRONGEST, N_RANDOM = (2, 2) if QUICK else (4, 4)  # groups that the summary is about
-N_SHOWN = 3  # groups shown for a held-out row
+N_STRONGEST, N_RANDOM = (2, 2) if QUICK else (3, 3)  # groups that the summary is about
+N_SHOWN = 4  # groups shown for a held-out row
 EPOCHS = 5 if QUICK else 30
 OUT = Path("out")
 
@@ -109,14 +109,23 @@ def choose(findings):
     right = by_margin[~wrong[by_margin]]
     findings.shown = {right[len(right) // 2]: "typical"}
     if wrong.any():
-        mistake = by_margin[wrong[by_margin]][-1]
-        findings.shown = {mistake: "surest mistake", **findings.shown}
+        mistakes = by_margin[wrong[by_margin]][::-1]
+        # A row with groups on both sides makes the better picture.
+        is_mixed = [has_both_signs(findings.predicted[row]) for row in mistakes]
+        mistake = mistakes[np.argmax(is_mixed)]
+        findings.shown = {mistake: "mistake", **findings.shown}
 
 
 def strongest(effects):
     """Return the groups with the largest effects, supporting groups first."""
     columns = np.argsort(-np.abs(effects), kind="stable")[:N_SHOWN]
     return columns[np.argsort(-effects[columns], kind="stable")]
+
+
+def has_both_signs(effects):
+    """Return whether the strongest groups both support and oppose a prediction."""
+    signs = np.sign(effects[strongest(effects)])
+    return signs.min() < 0 < signs.max()
 
 
 def check(findings):
