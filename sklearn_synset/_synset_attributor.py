@@ -124,8 +124,9 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         two tensors (n_groups, n_weights) to a scalar.
 
     max_iter : int or "auto", default="auto"
-        Steps of the distillation. 0 keeps the starting rows, and so does "auto": distillation
-        gains little accuracy. All training rows as synset are not distilled.
+        Steps of the distillation. 0 keeps the starting rows. "auto" is 100 for networks that are
+        only rewound, with at most 500 synset rows, and 0 otherwise, as it gains little accuracy
+        there. All training rows as synset are not distilled.
 
     learning_rate : float, default=0.05
         First step of the distillation: nats that a row's outputs, its log-weight and its
