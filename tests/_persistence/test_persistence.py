@@ -11,6 +11,8 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from skorch import NeuralNetClassifier, NeuralNetRegressor
+from skorch.callbacks import EarlyStopping, LRScheduler
+from skorch.dataset import ValidSplit
 from torch import nn
 
 from sklearn_synset import SynsetAttributor
@@ -19,9 +21,10 @@ from tests.problems import mlp, seeded, small_conv
 
 FAST = {"max_iter": 4, "n_steps": 6, "n_probes": 2, "random_state": 0}
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Attributions agree badly:sklearn.exceptions.ConvergenceWarning"
-)
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Attributions agree badly"),
+    pytest.mark.filterwarnings("ignore:The net's train_split:UserWarning"),
+]
 
 
 class Tied(nn.Module):
@@ -43,6 +46,40 @@ def net(cls, n_outputs, criterion, **params):
     settings = {"max_epochs": 2, "train_split": None, "verbose": 0, "criterion": criterion}
     return cls(
         nn.Linear, module__in_features=4, module__out_features=n_outputs, **settings, **params
+    )
+
+
+class Dropped(nn.Module):
+    """Draws masks and keeps statistics in training."""
+
+    def __init__(self):
+        super().__init__()
+        norm = nn.BatchNorm1d(6)
+        self.layers = nn.Sequential(
+            nn.Linear(4, 6), norm, nn.ReLU(), nn.Dropout(0.2), nn.Linear(6, 3)
+        )
+
+    def forward(self, X):
+        return self.layers(X)
+
+
+def stopped():
+    """Return a net whose training has everything that a plan has to repeat."""
+    return NeuralNetClassifier(
+        Dropped,
+        criterion=nn.CrossEntropyLoss,
+        criterion__label_smoothing=0.1,
+        optimizer=torch.optim.Adam,
+        lr=0.02,
+        max_epochs=5,
+        batch_size=8,
+        iterator_train__shuffle=True,
+        train_split=ValidSplit(4),
+        callbacks=[
+            ("stop", EarlyStopping(patience=2, load_best=True)),
+            ("schedule", LRScheduler("StepLR", step_size=2)),
+        ],
+        verbose=0,
     )
 
 
@@ -76,6 +113,9 @@ def form(name):
         "net": (classifier, X, words[y].astype(object), None, {}),
         "regressor": (net(NeuralNetRegressor, 1, nn.MSELoss), X, value, None, {}),
         "frozen": (FrozenEstimator(clone(classifier).fit(X, y)), X, y, None, {}),
+        "early stopping": (stopped(), X, y, sites, {"n_probes": 0}),
+        "compressed": (classifier, X, y, sites, {"synset_size": 3}),
+        "rewound": (classifier, X, y, sites, {"solver": "rewind"}),
         "halves": (mlp(), X, y, None, {"removal": "subsets", "n_removals": 5}),
         "several": (classifier, X, y, None, {"n_models": 2}),
         "callables": (mlp(), X, y, None, {"objective": brier}),
@@ -96,6 +136,9 @@ FORMS = [
     "net",
     "regressor",
     "frozen",
+    "early stopping",
+    "compressed",
+    "rewound",
     "halves",
     "several",
     "callables",
@@ -138,10 +181,11 @@ def results(attributor, name):
     if attributor.classes_ is None:
         objectives = ["loss"] if "objective" in params else ["prediction", "loss"]
     weights = []
-    left_out = attributor.leave_out([attributor.groups_[1]])
-    for network in left_out if isinstance(left_out, list) else [left_out]:
-        module = network if isinstance(network, nn.Module) else network.module_
-        weights += [each.detach().numpy() for each in module.parameters()]
+    for what in ({"groups": attributor.groups_[:1]}, {"groups": attributor.groups_[:-1][:2]}):
+        left_out = attributor.leave_out(**what)
+        for network in left_out if isinstance(left_out, list) else [left_out]:
+            module = network if isinstance(network, nn.Module) else network.module_
+            weights += [each.detach().numpy() for each in module.parameters()]
     return [
         attributor.transform(X),
         attributor.attribute(X, y),
@@ -372,6 +416,21 @@ def test_damage_anywhere_in_the_file_is_noticed(fitted, tmp_path):
         path.write_bytes(content[:length])
         with pytest.raises(ValueError, match="damaged"):
             SynsetAttributor.load(path, blank("module"))
+
+
+def test_rows_that_are_left_out_by_replay_are_so_after_loading(fitted, tmp_path):
+    attributor = fitted("early stopping")
+    back = loaded(attributor, "early stopping", tmp_path / "file")
+    assert back.plan_ == attributor.plan_ and back.plan_.solver == "replay"
+    networks = [each.leave_out(rows=[1, 5, 8]) for each in (attributor, back)]
+    assert_same_bits(*[[p.detach().numpy() for p in n.module_.parameters()] for n in networks])
+
+
+def test_a_net_that_trains_in_another_way_is_refused(fitted, tmp_path):
+    fitted("early stopping").save(tmp_path / "file")
+    other = stopped().set_params(callbacks__stop__monitor="f1")
+    with pytest.raises(ValueError, match="the training watches 'f1'"):
+        SynsetAttributor.load(tmp_path / "file", other)
 
 
 def test_a_file_keeps_preconditioned_plans(monkeypatch, tmp_path):

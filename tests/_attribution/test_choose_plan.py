@@ -1,0 +1,105 @@
+"""How groups are left out, by what is known of the training and by cost."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+
+from sklearn_synset._attribution.choose_plan import choose_plan
+from sklearn_synset._data.training_data import TrainingRows
+from tests.problems import classification_model
+from tests.replayed import small_net, trained_model
+
+
+def module():
+    return classification_model(60)[0]
+
+
+def layer():
+    return classification_model(60, module=nn.Linear(4, 3).double())[0]
+
+
+def known(**params):
+    return trained_model(*small_net(**params))[0]
+
+
+def long_training():
+    model = known()
+    return dataclasses.replace(model, recipe=dataclasses.replace(model.recipe, n_epochs=10**8))
+
+
+def refused():
+    return dataclasses.replace(module(), recipe="the sampler Mine is not known")
+
+
+REPLAY = ("replay", 2, True)
+# Networks, training rows, settings: solver, starts and whether all rows are the synset; a reason.
+TABLE = {
+    "known": (known, 60, {}, REPLAY, "the training is known and cheap enough"),
+    "own seed": (known, 60, {}, REPLAY, "from its own seed and new ones"),
+    "many rows": (known, 20_000, {}, ("replay", 2, False), "at most a quarter of the training"),
+    "known, compressed": (
+        known, 60, {"synset_size": 3}, ("replay", 2, False), "synset_size=3 rows a group, as asked"
+    ),
+    "expensive": (long_training, 60, {}, ("rewind", 0, False), "too expensive"),
+    "expensive, asked for": (
+        long_training, 60, {"solver": "replay"}, ("replay", 1, True), "replay, as asked for"
+    ),
+    "known, rewound": (known, 60, {"solver": "rewind"}, ("rewind", 0, False), "as asked for"),
+    "module": (module, 60, {}, ("mixed", 2, False), "a bare module does not say how"),
+    "large module": (module, 10**9, {}, ("rewind", 0, False), "cannot be repeated"),
+    "single layer": (layer, 60, {}, ("rewind", 0, False), "cannot be repeated"),
+    "refused": (refused, 60, {}, ("mixed", 2, False), "the sampler Mine is not known"),
+    "steps without use": (known, 60, {"max_iter": 5}, REPLAY, "none, as the synset is all rows"),
+    "steps": (
+        known, 60, {"max_iter": 5, "synset_size": 2}, ("replay", 2, False), "5 steps, as asked for"
+    ),
+    "probes": (known, 60, {"n_probes": 3}, REPLAY, "from up to 3 groups, by repeating"),
+    "probes of modules": (module, 60, {}, ("mixed", 2, False), "by a usual training on the real"),
+    "probes rewound": (layer, 60, {}, ("rewind", 0, False), "from up to 12 groups, by rewinding"),
+}  # fmt: skip
+
+
+def rows_of(n_rows):
+    """Return rows of which there are none in memory."""
+    X = torch.zeros(1, 4, dtype=torch.float64).expand(n_rows, 4)
+    return TrainingRows(X, torch.zeros(1, 3).expand(n_rows, 3), [], 100)
+
+
+def chosen(models, n_rows, **settings):
+    defaults = {"solver": "auto", "synset_size": "auto", "max_iter": "auto", "n_probes": "auto"}
+    return choose_plan(models, rows_of(n_rows), n_removals=10, **defaults | settings)
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_a_plan_says_what_was_chosen_and_why(name):
+    build, n_rows, settings, expected, reason = TABLE[name]
+    plan = chosen([build()], n_rows, **settings)
+    assert (plan.solver, plan.n_starts, plan.is_whole) == expected
+    assert reason in str(plan) and str(plan).splitlines() == list(plan.reasons)
+    starts = [line.split(":")[0] for line in plan.reasons]
+    assert starts[0] == "solver" and starts[-3:] == ["synset", "distillation", "fidelity"]
+    is_distilled = "max_iter" in settings and not plan.is_whole
+    assert plan.max_iter == (settings["max_iter"] if is_distilled else 0)
+
+
+def test_networks_share_the_starts():
+    models = [known() for _ in range(2)]
+    assert chosen(models, 60).n_starts == 1
+
+
+def test_what_cannot_be_repeated_is_refused_by_name_if_asked_for():
+    with pytest.raises(ValueError, match="cannot be done: the sampler Mine is not known"):
+        chosen([refused()], 60, solver="replay")
+    with pytest.raises(ValueError, match="imitates the training by descent on its loss, but"):
+        weighted = {"criterion__weight": torch.arange(1, 4).double()}
+        chosen([known(**weighted)], 60, solver="rewind")
+
+
+def test_what_cannot_be_rewound_is_replayed_at_any_cost():
+    model = known(criterion__label_smoothing=0.1)
+    expensive = dataclasses.replace(model.recipe, n_epochs=10**8)
+    plan = chosen([dataclasses.replace(model, recipe=expensive)], 60)
+    assert (plan.solver, plan.n_starts) == ("replay", 1)
+    assert "replay, though it is expensive" in str(plan)
