@@ -219,7 +219,8 @@ def why_not_rewound(net: NeuralNet) -> str | None:
     Returns
     -------
     reason : str or None
-        For criteria other than the mean of cross-entropy or of the squared error.
+        For criteria other than the mean of cross-entropy or of the squared error, and for weight
+        decays that differ.
     """
     criterion = net.criterion_
     kinds = (
@@ -234,6 +235,9 @@ def why_not_rewound(net: NeuralNet) -> str | None:
         and getattr(criterion, "label_smoothing", 0.0) == 0.0
         and getattr(criterion, "reduction", "mean") == "mean"
     )
+    decays = {group.get("weight_decay", 0.0) for group in net.optimizer_.param_groups}
+    if len(decays) > 1:
+        return f"parameter groups have different weight decays ({sorted(decays)})"
     if type(criterion) in kinds and is_plain:
         return None
     weights = {

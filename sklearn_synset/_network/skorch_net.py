@@ -82,20 +82,15 @@ def read_weight_decay(net: NeuralNet) -> float:
     Returns
     -------
     weight_decay : float
-        The coefficient of half the squared norm of the weights; 0 for an optimizer without one.
-
-    Raises
-    ------
-    ValueError
-        If parameter groups differ in it.
+        The coefficient of half the squared norm of the weights, the mean over all weights where
+        parameter groups differ in it; 0 for an optimizer without one.
     """
-    found = {float(group.get("weight_decay", 0.0)) for group in net.optimizer_.param_groups}
-    if len(found) > 1:
-        raise ValueError(
-            f"The optimizer's parameter groups have different weight decays ({sorted(found)}); "
-            "pass one number as weight_decay."
-        )
-    return found.pop()
+    groups = net.optimizer_.param_groups
+    sizes = [sum(parameter.numel() for parameter in group["params"]) for group in groups]
+    decays = [float(group.get("weight_decay", 0.0)) for group in groups]
+    if len(set(decays)) == 1:
+        return decays[0]
+    return float(np.average(decays, weights=sizes))
 
 
 def output_order(net: NeuralNet, classes: np.ndarray) -> tuple[int, ...] | None:
