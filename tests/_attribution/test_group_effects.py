@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_synset._attribution import group_effects as module
 from sklearn_synset._attribution.group_effects import attribution_matrix, mean_effects
 from sklearn_synset._objective.objective import margin, prediction
 from tests.problems import classification_model, regression_model
@@ -54,21 +53,10 @@ def test_effects_are_averaged_over_networks():
     np.testing.assert_allclose(actual, (each[0] + each[1]) / 2)
 
 
-@pytest.mark.parametrize(
-    ("batch_size", "expected"), [(100, [5]), (12, [2, 2, 1]), (6, [1] * 5), (4, [1] * 10)]
-)
-def test_no_more_outputs_are_held_than_fit_into_a_batch(monkeypatch, batch_size, expected):
+@pytest.mark.parametrize("batch_size", [100, 12, 4, 1])
+def test_effects_do_not_depend_on_the_batches(batch_size):
     model, X, targets = classification_model(6)
-    moves, sizes, vmap = displaced(model), [], module.vmap
-
-    def watched(function, in_dims):
-        def call(first, second):
-            if in_dims == (0, None) and first.ndim == 2:
-                sizes.append(len(first))
-            return vmap(function, in_dims)(first, second)
-
-        return call
-
-    monkeypatch.setattr(module, "vmap", watched)
-    attribution_matrix(model, moves, X, targets.argmax(1), margin, batch_size)
-    assert sizes == expected
+    moves, y = displaced(model), targets.argmax(1)
+    expected = attribution_matrix(model, moves, X, y, margin, 10_000)
+    found = attribution_matrix(model, moves, X, y, margin, batch_size)
+    torch.testing.assert_close(found, expected)

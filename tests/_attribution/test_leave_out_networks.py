@@ -17,7 +17,6 @@ from sklearn_synset._attribution.out_of_fold_scores import own_group_objectives
 from sklearn_synset._attribution.rows_left_out import in_two_groups
 from sklearn_synset._data.training_data import TrainingRows
 from sklearn_synset._objective.objective import margin, prediction
-from sklearn_synset._retraining import minibatches
 from sklearn_synset._retraining.leave_out import LeaveOut, leave_one_out
 from sklearn_synset._retraining.synset import Synset
 from tests.problems import classification_model, regression_model
@@ -83,18 +82,6 @@ def test_a_whole_group_is_the_removal_that_its_effects_are_of(group):
     assert not (without(halves, rows)[0] == group).all()
 
 
-def test_a_class_in_a_single_group_never_goes_back_further(monkeypatch):
-    model, synset = classifier()
-    group = torch.tensor([0, 0, 1, 2, 3, 3])[torch.arange(N) // 4]
-    synset = replace(synset, group=group, group_size=group.bincount().to(synset.weight))
-    stage, asked = replace(stage_of(model, synset), is_datamodel=True), []
-    monkeypatch.setattr(
-        LeaveOut, "without_a_class", lambda self, *args: asked.append(1) or args[-1]
-    )
-    stage.without_rows(np.arange(N), group.numpy(), group.numpy() == 0)
-    assert not asked
-
-
 @pytest.mark.parametrize("removed", [[5], [0, 4, 5, 12], [16, 17, 20]])
 def test_some_rows_are_left_out_of_their_groups(removed):
     model, synset = classifier()
@@ -109,29 +96,22 @@ def test_some_rows_are_left_out_of_their_groups(removed):
     ("removed", "goes_back"),
     [(range(8), True), (range(4), False), (range(16), True), (range(2, 10), False)],
 )
-def test_without_a_class_of_several_groups_networks_go_back_further(
-    monkeypatch, removed, goes_back
-):
+def test_without_a_class_of_several_groups_networks_go_back_further(removed, goes_back):
     model, synset = classifier()
-    stage, asked = stage_of(model, synset), []
-    plan = LeaveOut.without_a_class
-    monkeypatch.setattr(
-        LeaveOut, "without_a_class", lambda self, *args: asked.append(1) or plan(self, *args)
-    )
-    without(stage, list(removed))
-    assert bool(asked) == goes_back
-
-
-def test_a_class_of_which_a_group_has_a_single_row_is_one_of_several_groups(monkeypatch):
-    model, synset = classifier()
-    group = torch.tensor([0] * 7 + [1] + [2] * 8 + [3] * 8)
-    synset = replace(synset, group=group, group_size=group.bincount().to(synset.weight))
-    stage, asked = stage_of(model, synset), []
-    monkeypatch.setattr(
-        LeaveOut, "without_a_class", lambda self, *args: asked.append(1) or args[-1]
-    )
-    stage.without_rows(np.arange(N), group.numpy(), np.arange(N) < 8)
-    assert asked == [1]
+    stage = stage_of(model, synset)
+    found, rows = without(stage, list(removed))
+    group = GROUP.numpy()
+    n_removed = np.bincount(group[rows], minlength=6)
+    if (n_removed > 0).sum() == 1:
+        return torch.testing.assert_close(found[0], stage.displacements[0][group[rows][0]])
+    plan, kept = stage.plans[0], torch.as_tensor(n_removed == 0)[None].to(synset.weight)
+    if not np.isin(n_removed / np.bincount(group), (0, 1)).all():
+        synset = in_two_groups(synset, np.arange(N), group, rows)
+        kept = torch.tensor([[1.0, 0.0]]).to(synset.weight)
+    further = HOW.without_a_class(model, synset, plan)
+    moves = [HOW.displacements(model, synset, kept, each) for each in (plan, further)]
+    torch.testing.assert_close(found, moves[int(goes_back)])
+    assert not torch.allclose(*moves)
 
 
 def test_a_class_in_a_single_group_is_left_out_as_any_group(monkeypatch):
@@ -249,13 +229,15 @@ def test_objectives_of_networks_without_the_queries_are_the_mean_over_networks()
 
 def test_what_rows_do_needs_the_rows():
     model, synset = classifier()
-    with pytest.raises(ValueError, match="need the training rows, and these were dropped"):
+    with pytest.raises(ValueError, match="need the training rows, and they were dropped"):
         _ = replace(stage_of(model, synset), rows=None).row_effects
 
 
-def test_what_rows_do_is_told_along_a_path_of_plain_steps(monkeypatch):
-    monkeypatch.setattr(minibatches, "_ROWS", 6)
-    model, synset = classifier()
+def test_what_rows_do_is_told_along_a_path_of_plain_steps():
+    model, few = classifier()
+    again = torch.arange(N).repeat(20)  # 480 rows are several minibatches
+    rows = few.X[again], few.y[again], few.weight[again]
+    synset = replace(few.with_rows(*rows), group=GROUP[again], group_size=20 * few.group_size)
     stage = stage_of(model, synset)
     assert stage.plans[0].preconditioner is not None
     assert stage.row_effects[0].retraining == HOW.plan(model, synset)

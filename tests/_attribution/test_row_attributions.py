@@ -132,9 +132,7 @@ def test_rows_are_averaged_over_networks_and_have_a_standard_error(networks, iri
     np.testing.assert_allclose(std, each.std(0, ddof=1) / np.sqrt(3))
 
 
-def test_one_network_has_no_standard_error_of_rows(fitted, iris, monkeypatch):
-    # It is refused before any work.
-    monkeypatch.setattr(row_attributions, "sample_attributions", None)
+def test_one_network_has_no_standard_error_of_rows(fitted, iris):
     with pytest.raises(ValueError, match="return_std=True needs at least two networks"):
         fitted.attribute(iris[0][:2], level="samples", return_std=True)
 

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 import torch
 
@@ -135,26 +133,3 @@ def test_a_minimum_is_where_the_gradient_is_small_against_that_of_one_row(monkey
     monkeypatch.setattr(row_effects, "_STATIONARY", limit)
     assert effects.path.is_a_minimum == above
     assert (len(effects.path.points) == 1) == above
-
-
-@pytest.mark.parametrize(("more", "is_of_rows"), [(0, True), (-1, False)])
-def test_up_to_a_number_the_rows_tell_the_curvature(monkeypatch, more, is_of_rows):
-    effects, asked = problem(classification_model), []
-    monkeypatch.setattr(row_effects, "_MAX_CURVATURE_ROWS", N_ROWS + more)
-    weight = torch.full((N_ROWS,), 2.0).to(effects.rows.X)
-    object.__setattr__(effects, "synset", replace(effects.synset, weight=weight))
-    monkeypatch.setattr(
-        row_effects, "inverse_curvature", lambda model, X, weight, _: asked.append(weight)
-    )
-    assert effects.inverse_curvature is None
-    assert (asked[0] == 1).all() == is_of_rows
-
-
-@pytest.mark.parametrize(
-    ("batch_size", "numbers", "expected"), [(100, 5, 5), (100, 0, 1), (4, 5, 4)]
-)
-def test_as_many_rows_at_once_as_memory_allows(monkeypatch, batch_size, numbers, expected):
-    effects = problem(classification_model, batch_size=batch_size)
-    numbers_at_once = numbers * effects.model.n_parameters + 1
-    monkeypatch.setattr(row_effects, "_NUMBERS_AT_ONCE", numbers_at_once)
-    assert effects._rows_at_once == expected

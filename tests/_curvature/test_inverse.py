@@ -1,7 +1,6 @@
 import pytest
 import torch
 
-from sklearn_synset._curvature import gauss_newton
 from sklearn_synset._curvature import inverse as inverse_file
 from sklearn_synset._curvature.inverse import InverseCurvature, inverse_curvature
 from tests.problems import classification_model, mlp, regression_model
@@ -28,16 +27,6 @@ def test_solutions_equal_those_of_the_dense_matrix(problem, is_exact, monkeypatc
     matrix = weighted_curvature(model, X, weight) + 0.1 * torch.eye(model.n_parameters)
     solution = inverse_curvature(model, X, weight, generator()).solve(gradients, 0.1)
     torch.testing.assert_close(solution, torch.linalg.solve(matrix, gradients.T).T)
-
-
-def test_rows_at_once_do_not_change_the_curvature(monkeypatch):
-    model, X, _ = classification_model(8)
-    weight = torch.ones(8, dtype=X.dtype)
-    gradients = torch.randn(3, model.n_parameters, generator=generator(), dtype=X.dtype)
-    expected = inverse_curvature(model, X, weight, generator()).solve(gradients, 0.1)
-    monkeypatch.setattr(gauss_newton, "_ROWS_AT_ONCE", 3)
-    actual = inverse_curvature(model, X, weight, generator()).solve(gradients, 0.1)
-    torch.testing.assert_close(actual, expected)
 
 
 def test_a_low_rank_finds_the_leading_curvature_and_bounds_the_rest(monkeypatch):
@@ -80,13 +69,3 @@ def test_a_damping_of_0_is_the_root_of_the_rounding_error_of_the_largest_curvatu
     found = inverse.solve(axes, 0.0).diag()
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=0)
     torch.testing.assert_close(inverse.solve(axes, least / 2), inverse.solve(axes, 0.0))
-
-
-@pytest.mark.parametrize("more", [0, -1])
-def test_a_network_of_few_weights_is_inverted_exactly(monkeypatch, more):
-    model, X, _ = classification_model(8)
-    monkeypatch.setattr(inverse_file, "_EXACT_UP_TO", model.n_parameters + more)
-    inverse = inverse_curvature(model, X, torch.ones(8, dtype=X.dtype), generator(), rank=5)
-    n_directions = model.n_parameters if more == 0 else 5
-    assert inverse.directions.shape == (model.n_parameters, n_directions)
-    assert (inverse.rest == 0) == (more == 0)

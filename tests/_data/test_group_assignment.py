@@ -75,18 +75,6 @@ def test_rows_that_are_read_a_few_at_a_time_have_the_same_centres(monkeypatch, c
     np.testing.assert_allclose(found.scaler.mean_, expected.scaler.mean_, atol=1e-12)
 
 
-@pytest.mark.parametrize("n_distances", [1, 200, 10**9])
-def test_the_nearest_centre_does_not_depend_on_how_many_are_looked_at(monkeypatch, n_distances):
-    rng, n_chunks = np.random.RandomState(0), []
-    rows, centres = rng.normal(size=(50, 3)), rng.normal(size=(7, 3))
-    monkeypatch.setattr(module, "_MAX_DISTANCES", n_distances)
-    compute = module.cdist
-    monkeypatch.setattr(module, "cdist", lambda *args: n_chunks.append(1) or compute(*args))
-    expected = np.square(rows[:, None] - centres).sum(2).argmin(1)
-    np.testing.assert_array_equal(module._nearest(rows, centres), expected)
-    assert len(n_chunks) == {1: 350, 200: 1, 10**9: 1}[n_distances]
-
-
 def test_targets_weigh_as_much_together_as_all_features():
     rng = np.random.RandomState(0)
     X, y = rng.normal(size=(40, 6)) * 5 + 1, rng.normal(size=(40, 3))

@@ -137,38 +137,6 @@ def test_a_target_weighs_as_much_as_all_features(n_targets):
 
 
 @pytest.mark.parametrize("classification", [True, False])
-@pytest.mark.parametrize(
-    ("fitted_rows", "a_group", "expected"), [(24, 1, 24), (10, 3, 36), (60, 1, None)]
-)
-def test_of_many_rows_a_share_of_each_class_is_fitted(
-    monkeypatch, classification, fitted_rows, a_group, expected
-):
-    sizes, kmeans = [], module.KMeans
-
-    class Watched(kmeans):
-        def fit(self, X, *args, **kwargs):
-            sizes.append(len(X))
-            return super().fit(X, *args, **kwargs)
-
-        def fit_predict(self, X, *args, **kwargs):
-            sizes.append(None)
-            return super().fit_predict(X, *args, **kwargs)
-
-    monkeypatch.setattr(module, "KMeans", Watched)
-    monkeypatch.setattr(module, "_FITTED_ROWS", fitted_rows)
-    monkeypatch.setattr(module, "_FITTED_ROWS_A_GROUP", a_group)
-    X, y = np.random.RandomState(0).normal(size=(60, 2)), np.arange(60) % 2
-    labels = partition(X, y, 12, classification=classification)
-    assert len(np.unique(labels)) == 12
-    fits = [size for size in sizes if size is not None]  # fit_predict fits, too
-    n_fits = 2 if classification else 1
-    if expected is None:
-        assert sizes.count(None) == n_fits
-    else:
-        assert fits == [expected // n_fits] * n_fits
-
-
-@pytest.mark.parametrize("classification", [True, False])
 def test_rows_that_are_read_a_few_at_a_time_get_the_same_groups(monkeypatch, classification):
     X = np.random.RandomState(0).normal(size=(50, 2, 2)) * [1.0, 30.0] + 7
     y = np.arange(50) % 2 if classification else X[:, 0, 0]

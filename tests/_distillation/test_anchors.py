@@ -53,21 +53,6 @@ def test_an_anchor_holds_the_whitened_gradient_of_every_group_there(problem):
             torch.testing.assert_close(anchor.gradients[k], expected)
 
 
-def test_every_other_anchor_is_on_the_path_of_all_groups_the_others_lack_a_fifth(
-    problem, monkeypatch
-):
-    asked = []
-
-    def path(model, synset, kept, retraining):
-        asked.append(kept)
-        return removal_path(model, synset, kept, retraining)
-
-    monkeypatch.setattr(module, "removal_path", path)
-    draw(problem, 10)
-    assert asked[0].sum(1).tolist() == [10, 8] * 4
-    assert len(asked[0][1::2].unique(dim=0)) > 1
-
-
 @pytest.mark.parametrize("seed", range(5))
 def test_drawn_anchors_are_spread_over_the_paths_in_the_logarithm_of_time(problem, seed):
     model, synset, _ = problem

@@ -227,20 +227,6 @@ def test_of_many_rows_a_part_finds_the_clusters(monkeypatch, fitted_rows, a_clus
     assert predicted == ([] if n_fitted == 12 else [5, 5, 2])
 
 
-def test_every_clustering_has_a_seed_of_its_own(monkeypatch):
-    seeds, kmeans = set(), module.KMeans
-
-    def watched(n_clusters, *, random_state, **options):
-        seeds.add(random_state)
-        return kmeans(n_clusters, random_state=random_state, **options)
-
-    monkeypatch.setattr(module, "KMeans", watched)
-    for seed in range(20):
-        generator = torch.Generator().manual_seed(seed)
-        module._cluster(X, TARGETS, torch.arange(12), 2, generator)
-    assert len(seeds) == 20 and 2**29 < max(seeds) < 2**31
-
-
 def test_three_clusters_are_found():
     generator = torch.Generator().manual_seed(0)
     labels = module._cluster(X, TARGETS, torch.arange(12), 3, generator)

@@ -1,4 +1,3 @@
-import math
 from dataclasses import replace
 
 import pytest
@@ -53,9 +52,7 @@ def distance(problem, synset):
     return float(torch.stack(values).mean())
 
 
-@pytest.mark.parametrize("rows_per_step", [500, 4])
-def test_matching_makes_the_distance_small(problem, monkeypatch, rows_per_step):
-    monkeypatch.setattr(module, "_ROWS_PER_STEP", rows_per_step)
+def test_matching_makes_the_distance_small(problem):
     matching = run(problem, 150)
     before, after = distance(problem, problem[1]), distance(problem, matching.result)
     assert after < 0.5 * before
@@ -87,28 +84,10 @@ def test_a_step_on_some_groups_moves_their_rows_alone(problem, monkeypatch):
 # What rows may be
 
 
-class Pieces:
-    """Rows that are read a few at a time."""
-
-    def __init__(self, X):
-        self._X, self.shape, self.device, self.dtype = X, X.shape, X.device, X.dtype
-
-    def __len__(self):
-        return len(self._X)
-
-    def __getitem__(self, index):
-        return self._X[index]
-
-    def split(self, n):
-        return self._X.split(7)
-
-
-@pytest.mark.parametrize("n_at_once", [30, 29])
-def test_bounds_are_those_of_the_rows(monkeypatch, n_at_once):
+def test_bounds_are_those_of_the_rows():
     model, X, targets = classification_model(30)
     X = X[:, :3] * torch.tensor([1.0, 10.0, 0.0]).to(X) + 5
-    monkeypatch.setattr(module, "at_once", lambda X: n_at_once)
-    bounds = row_bounds(Pieces(X), targets, model)
+    bounds = row_bounds(X, targets, model)
     torch.testing.assert_close(bounds.lower, X.min(0).values)
     torch.testing.assert_close(bounds.upper, X.max(0).values)
     torch.testing.assert_close(bounds.scale, torch.from_numpy(X.numpy().std(0)))
@@ -196,22 +175,6 @@ def test_a_row_that_stands_for_itself_keeps_its_input_and_weight_unless_there_ar
     assert moved.tolist() == ((weight > 1) | (not hidden)).tolist()
     assert (result.weight != weight).tolist() == moved.tolist()
     assert (result.y != targets).any(1).all()
-
-
-def test_the_steps_shrink_as_half_a_cosine_and_are_told(problem, monkeypatch):
-    model, start, bounds, anchors = problem
-    matching, rates, told = Matching(model, start, bounds, 0.05, 4), [], []
-    step = matching._adam.step
-
-    def watched():
-        rates.append([group["lr"] for group in matching._adam.param_groups])
-        step()
-
-    monkeypatch.setattr(matching._adam, "step", watched)
-    matching.run(anchors, 5, torch.Generator().manual_seed(0), told.append)
-    expected = [0.05 * (1 + math.cos(math.pi * share)) / 2 for share in (0, 0.25, 0.5, 0.75, 1)]
-    assert [rate for rate, _ in rates] == pytest.approx(expected, abs=1e-12)
-    assert told == matching.loss_curve and len(told) == 5
 
 
 def test_steps_of_values_are_in_their_unit():

@@ -1,7 +1,6 @@
 import pytest
 import torch
 
-from sklearn_synset._distillation import prediction_norm as module
 from sklearn_synset._distillation.prediction_norm import PredictionNorm, prediction_norm
 from tests.problems import classification_model, mlp
 from tests.reference import gauss_newton_matrix
@@ -31,25 +30,6 @@ def test_a_low_rank_finds_the_leading_curvature_and_the_mean_of_the_rest():
     expected = gain[-1] / gain[-64:].max() * largest
     torch.testing.assert_close(norm.whiten(largest[None])[0], expected, rtol=1e-5, atol=1e-8)
     assert norm.whiten(flat[None]).norm() < 0.1
-
-
-def test_what_is_left_of_the_trace_is_spread_over_the_other_directions(monkeypatch):
-    # Directions with much curvature are found; the rest has a mean, of which the trace tells.
-    monkeypatch.setattr(module, "_RANK", 4)
-    model, X, _ = classification_model(12, module=mlp(n_hidden=9))
-    matrix = gauss_newton_matrix(model, model.theta, X)
-    curvature = torch.linalg.eigvalsh(matrix).flip(0)
-    expected = float(curvature[4:].sum()) / (len(matrix) - 4)
-    made = []
-    monkeypatch.setattr(module, "PredictionNorm", lambda *args: made.append(args))
-    for seed in range(40):
-        generator = torch.Generator().manual_seed(seed)
-        prediction_norm(model, [model.theta], X, 0.1, generator)
-    for directions, found, _, damping in made:
-        assert directions.shape == (4, len(matrix)) and damping == 0.1
-        torch.testing.assert_close(found, curvature[:4], rtol=0.05, atol=0)
-    mean = sum(rest for _, _, rest, _ in made) / len(made)
-    assert mean == pytest.approx(expected, rel=0.1)
 
 
 def test_errors_where_curvature_is_close_to_the_damping_count_most():

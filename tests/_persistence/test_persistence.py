@@ -16,7 +16,6 @@ from skorch.dataset import ValidSplit
 from torch import nn
 
 from sklearn_synset import SynsetAttributor
-from sklearn_synset._retraining import minibatches
 from tests.problems import mlp, seeded, small_conv
 
 FAST = {"max_iter": 4, "n_steps": 6, "n_probes": 2, "random_state": 0}
@@ -433,12 +432,11 @@ def test_a_net_that_trains_in_another_way_is_refused(fitted, tmp_path):
         SynsetAttributor.load(tmp_path / "file", other)
 
 
-def test_a_file_keeps_preconditioned_plans(monkeypatch, tmp_path):
-    monkeypatch.setattr(minibatches, "_ROWS", 3)
-    X, y = rows()
+def test_a_file_keeps_preconditioned_plans(tmp_path):
+    X, y = rows(1800)
     X = X[:, :1] * np.arange(1, 7, dtype=np.float32)  # six features, of one component
     module = mlp(6, dtype=torch.float32)
-    settings = FAST | {"solver": "rewind", "max_iter": 0, "synset_size": 6, "n_groups": 3}
+    settings = FAST | {"solver": "rewind", "max_iter": 0, "synset_size": 150, "n_groups": 3}
     attributor = SynsetAttributor(module, **settings).fit(X, y)
     plan = attributor._online.plans[0]
     assert plan.preconditioner.subspace.basis.shape == (6, 1) and plan.n_fitted <= plan.n_steps

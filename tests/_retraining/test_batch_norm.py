@@ -9,7 +9,6 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from sklearn_synset._retraining import retraining_plan
 from sklearn_synset._retraining.batch_norm import absorbed, in_training, moments, with_statistics
 from sklearn_synset._retraining.checkpoints import checkpoints
 from sklearn_synset._retraining.leave_out import LeaveOut, leave_one_out
@@ -236,22 +235,6 @@ def test_nothing_left_out_moves_nothing(problem):
     assert found[1].abs().max() > 1e-3
 
 
-def test_statistics_of_many_rows_are_told_by_some(problem, monkeypatch):
-    model, synset = problem
-    network = in_training(model, synset.X)
-    asked = []
-
-    def watched(network, theta, X, row_weight):
-        asked.append((len(X), float(row_weight[0].sum())))
-        return moments(network, theta, X, row_weight)
-
-    monkeypatch.setattr("sklearn_synset._retraining.batch_norm._N_ROWS", 8)
-    kept = torch.ones(1, 4).double()
-    still = torch.zeros_like(model.theta)[None]
-    with_statistics(network, synset, kept, still, seed=0, told=watched)
-    assert asked == [(8, pytest.approx(float(synset.weight.sum())))]
-
-
 def test_leaving_out_equals_a_loop_over_networks_in_training_mode(problem):
     model, synset = problem
     plan = Retraining(0.5, 6, 0.05, has_live_norms=True)
@@ -289,9 +272,11 @@ def test_leaving_out_equals_a_loop_over_networks_in_training_mode(problem):
     assert (nothing == 0).all()
 
 
-def test_plans_of_such_networks_are_plain_and_say_so(problem, monkeypatch):
-    model, synset = problem
-    monkeypatch.setattr("sklearn_synset._retraining.minibatches._ROWS", 8)
+def test_plans_of_such_networks_are_plain_and_say_so(problem):
+    model, few = problem
+    again = torch.arange(N).repeat(20)  # 480 rows are two minibatches
+    rows = few.X[again], few.y[again], few.weight[again]
+    synset = replace(few.with_rows(*rows), group=GROUP[again], group_size=20 * few.group_size)
     plan = HOW.plan_for_groups(model, synset)
     assert plan.has_live_norms and plan.preconditioner is None and plan == HOW.plan(model, synset)
 
@@ -311,17 +296,3 @@ def test_checkpoints_are_the_path_as_it_is_evaluated(problem):
                 moved = expected - model.theta
                 expected = model.theta + with_statistics(network, synset, kept, moved, 0)
             torch.testing.assert_close(theta, expected)
-
-
-@pytest.mark.parametrize(("interval", "expected"), [(2, 2), (9, 6)])
-def test_a_plan_with_live_statistics_is_looked_at_within_a_pass(
-    problem, monkeypatch, interval, expected
-):
-    model, synset = problem
-    monkeypatch.setattr("sklearn_synset._retraining.minibatches._ROWS", 4)  # six are a pass
-    monkeypatch.setattr(retraining_plan, "_INTERVAL", interval)
-    # What fits at the first look.
-    mean_loss = retraining_plan.mean_loss
-    monkeypatch.setattr(retraining_plan, "data_loss", lambda *args: torch.tensor(1.0))
-    monkeypatch.setattr(retraining_plan, "mean_loss", lambda *args: mean_loss(*args) * 0)
-    assert HOW.plan(model, synset).n_steps == expected

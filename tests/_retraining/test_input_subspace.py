@@ -192,18 +192,6 @@ def test_inputs_of_zeros_have_no_components_to_speak_of():
     torch.testing.assert_close(narrowed(narrowed.theta, synset.X), model(model.theta, synset.X))
 
 
-def test_of_many_rows_some_tell(monkeypatch):
-    model, synset = problem()
-    asked = []
-    find = module._leading_components
-    monkeypatch.setattr(module, "_N_ROWS", 7)
-    monkeypatch.setattr(
-        module, "_leading_components", lambda inputs: asked.append(len(inputs)) or find(inputs)
-    )
-    input_subspace(model, synset, 0)
-    assert asked == [7]
-
-
 @pytest.mark.parametrize(("share", "is_found"), [(RANK / D, True), (0.99 * RANK / D, False)])
 def test_no_subspace_of_almost_all_inputs(monkeypatch, share, is_found):
     model, synset = problem()

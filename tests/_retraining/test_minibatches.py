@@ -4,7 +4,6 @@ from itertools import islice
 import pytest
 import torch
 
-from sklearn_synset._retraining import minibatches as module
 from sklearn_synset._retraining.minibatches import minibatches, n_minibatches
 from sklearn_synset._retraining.removal import Retraining, displacements, removal_path
 from sklearn_synset._retraining.retraining_plan import plan_retraining
@@ -64,12 +63,11 @@ def test_rows_keep_their_group_and_the_proportions_of_their_weights():
 
 
 @pytest.fixture
-def problem(monkeypatch):
-    """Return a network and a synset of ten rows, dealt out in three minibatches."""
-    monkeypatch.setattr(module, "_ROWS", 3)
-    model, X, targets = classification_model(10, 0.01)
-    group = torch.tensor([0, 0, 1, 1, 1, 2, 2, 2, 3, 3])
-    return model, Synset(X, targets, torch.ones(10).double(), group, group.bincount().to(X))
+def problem():
+    """Return a network and a synset of 600 rows, split into three minibatches."""
+    model, X, targets = classification_model(600, 0.01)
+    group = torch.tensor([0, 0, 1, 1, 1, 2, 2, 2, 3, 3]).repeat(60)
+    return model, Synset(X, targets, torch.ones(600).double(), group, group.bincount().to(X))
 
 
 def test_a_path_equals_a_plain_loop_over_minibatches_without_the_group(problem):
@@ -84,7 +82,7 @@ def test_a_path_equals_a_plain_loop_over_minibatches_without_the_group(problem):
         weight = rows.weight * (rows.group != 1)
         outputs = model(point, rows.X)
         losses = -(rows.y * outputs.log_softmax(-1)).sum(-1)
-        loss = (weight * losses).sum() / 7 + 0.005 * point.square().sum()
+        loss = (weight * losses).sum() / 420 + 0.005 * point.square().sum()
         return torch.autograd.grad(loss, point)[0]
 
     expected = nesterov_by_loop(gradient, rewound(model, 0.5), 7, 0.1)
@@ -130,8 +128,8 @@ def test_minibatches_stand_for_all_rows(problem):
     whole = training_objective(model, synset.X, synset.y, point, 0.0)
     parts = list(islice(minibatches(synset, 0), 3))
     losses = [
-        (part.weight * -(part.y * model(point, part.X).log_softmax(-1)).sum(-1)).sum() / 10
+        (part.weight * -(part.y * model(point, part.X).log_softmax(-1)).sum(-1)).sum() / 600
         for part in parts
     ]
-    sizes = torch.tensor([len(part.weight) / 10 for part in parts]).double()
+    sizes = torch.tensor([len(part.weight) / 600 for part in parts]).double()
     torch.testing.assert_close((torch.stack(losses) * sizes).sum(), whole)

@@ -3,7 +3,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from torch.func import vmap
 
 from sklearn_synset._retraining import removal as module
 from sklearn_synset._retraining.preconditioner import Preconditioner
@@ -181,26 +180,3 @@ def test_steps_that_are_shortened_for_a_remainder_cover_the_time():
     assert plan.n_steps == int(5 * factor) + 1
     assert plan.step_size == pytest.approx(0.1 / factor)
     assert plan.remainder == "slower"
-
-
-@pytest.mark.parametrize("at_once", [1, 2, 3])
-def test_a_few_networks_at_once_go_where_all_do(monkeypatch, at_once):
-    model, synset = problem(classification_model)
-    kept = masks((), (0,), (1,), (2, 3))
-    retraining = Retraining(0.5, n_steps=4, step_size=0.1)
-    asked = []
-    expected = list(removal_path(model, synset, kept, retraining))
-
-    def several(function, **how):
-        asked.append(how)
-        return vmap(function, **how)
-
-    def number(model, X):
-        asked.append(len(X))
-        return at_once
-
-    monkeypatch.setattr(module, "networks_at_once", number)
-    monkeypatch.setattr(module, "vmap", several)
-    found = list(removal_path(model, synset, kept, retraining))
-    torch.testing.assert_close(found, expected)
-    assert asked == [len(CODES), *[{"chunk_size": at_once}] * 4]
