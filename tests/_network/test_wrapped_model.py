@@ -367,11 +367,13 @@ def test_a_loss_of_the_nets_own_is_refused():
         wrapped(net(cls=Regularized))
 
 
-def test_different_weight_decays_have_to_be_summed_up_by_the_user():
-    user_net = net(optimizer__param_groups=[("0.*", {"weight_decay": 0.1})])
-    with pytest.raises(ValueError, match="different weight decays"):
-        wrapped(user_net)
-    assert wrapped(user_net, weight_decay=0.1)[1].weight_decay == 0.1
+def test_different_weight_decays_are_repeated_and_averaged_for_rewinding():
+    model = wrapped(net(optimizer__param_groups=[("0.*", {"weight_decay": 0.1})]))[1]
+    share = sum(
+        value.numel() for name, value in model.module.named_parameters() if name.startswith("0.")
+    )
+    assert model.weight_decay == pytest.approx(0.1 * share / model.n_parameters)
+    assert "different weight decays" in model.recipe.not_rewound
 
 
 def test_input_shape_has_to_hold_a_row():
