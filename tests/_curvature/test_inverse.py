@@ -1,7 +1,6 @@
 import pytest
 import torch
 
-from sklearn_synset._curvature import inverse as inverse_file
 from sklearn_synset._curvature.inverse import InverseCurvature, inverse_curvature
 from tests.problems import classification_model, mlp, regression_model
 from tests.reference import gauss_newton_matrix
@@ -18,10 +17,11 @@ def weighted_curvature(model, X, weight):
 
 @pytest.mark.parametrize("is_exact", [True, False])
 @pytest.mark.parametrize("problem", [classification_model, regression_model])
-def test_solutions_equal_those_of_the_dense_matrix(problem, is_exact, monkeypatch):
-    if not is_exact:  # the rank is above the number of weights
-        monkeypatch.setattr(inverse_file, "_EXACT_UP_TO", 0)
-    model, X, _ = problem(8)
+def test_solutions_equal_those_of_the_dense_matrix(problem, is_exact):
+    n_outputs = 3 if problem is classification_model else 2
+    # Of more than a thousand weights, the curvature of eight rows has a low rank.
+    model, X, _ = problem(8, module=mlp(n_outputs=n_outputs, n_hidden=5 if is_exact else 200))
+    assert (model.n_parameters > 1024) is not is_exact
     weight = torch.arange(1.0, 9.0, dtype=X.dtype)
     gradients = torch.randn(3, model.n_parameters, generator=generator(), dtype=X.dtype)
     matrix = weighted_curvature(model, X, weight) + 0.1 * torch.eye(model.n_parameters)
@@ -29,10 +29,8 @@ def test_solutions_equal_those_of_the_dense_matrix(problem, is_exact, monkeypatc
     torch.testing.assert_close(solution, torch.linalg.solve(matrix, gradients.T).T)
 
 
-def test_a_low_rank_finds_the_leading_curvature_and_bounds_the_rest(monkeypatch):
-    for name, value in (("_EXACT_UP_TO", 0), ("_OVERSAMPLING", 6)):
-        monkeypatch.setattr(inverse_file, name, value)
-    model, X, _ = classification_model(10, module=mlp(n_hidden=40))
+def test_a_low_rank_finds_the_leading_curvature_and_bounds_the_rest():
+    model, X, _ = classification_model(10, module=mlp(n_hidden=200))
     matrix = gauss_newton_matrix(model, model.theta, X)
     curvature, vectors = torch.linalg.eigh(matrix)
     inverse = inverse_curvature(model, X, torch.ones(10, dtype=X.dtype), generator(), rank=6)

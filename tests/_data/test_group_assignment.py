@@ -64,17 +64,6 @@ def test_images_are_assigned_as_their_flat_rows():
     )
 
 
-@pytest.mark.parametrize("classification", [True, False])
-def test_rows_that_are_read_a_few_at_a_time_have_the_same_centres(monkeypatch, classification):
-    load = load_wine if classification else load_diabetes
-    X, y, groups, n_classes = clustered(load, 9, classification)
-    expected = group_centres(X, y, groups, n_classes)
-    monkeypatch.setattr(module, "at_once", lambda X: 50)
-    found = group_centres(X, y, groups, n_classes)
-    np.testing.assert_allclose(found.centres, expected.centres, atol=1e-12)
-    np.testing.assert_allclose(found.scaler.mean_, expected.scaler.mean_, atol=1e-12)
-
-
 def test_targets_weigh_as_much_together_as_all_features():
     rng = np.random.RandomState(0)
     X, y = rng.normal(size=(40, 6)) * 5 + 1, rng.normal(size=(40, 3))

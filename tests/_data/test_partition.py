@@ -3,7 +3,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sklearn_synset._data import partition as module
 from sklearn_synset._data.partition import (
     _proportional_shares,
     _StandardisedRows,
@@ -134,12 +133,3 @@ def test_a_target_weighs_as_much_as_all_features(n_targets):
     np.testing.assert_array_equal(appended[:, :4], _StandardisedRows(features, None)[np.arange(50)])
     assert appended[:, :4].var(0).sum() == pytest.approx(4)
     assert appended[:, 4:].var(0).sum() == pytest.approx(4)
-
-
-@pytest.mark.parametrize("classification", [True, False])
-def test_rows_that_are_read_a_few_at_a_time_get_the_same_groups(monkeypatch, classification):
-    X = np.random.RandomState(0).normal(size=(50, 2, 2)) * [1.0, 30.0] + 7
-    y = np.arange(50) % 2 if classification else X[:, 0, 0]
-    expected = partition(X, y, 6, classification=classification)
-    monkeypatch.setattr(module, "at_once", lambda X: 11)
-    np.testing.assert_array_equal(partition(X, y, 6, classification=classification), expected)

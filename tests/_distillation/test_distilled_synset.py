@@ -1,5 +1,6 @@
 """From training rows to a synset: how many rows it starts from, and its progress bar."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -50,15 +51,11 @@ def test_a_group_has_as_many_synset_rows_as_asked_for(size, expected):
     assert synset.group_size.tolist() == SIZES
 
 
-@pytest.mark.parametrize(
-    ("most", "of_few", "expected"),
-    [(4, 9, [1, 2, 2, 2]), (16, 9, [1, 3, 4, 4]), (16, 3, [1, 3, 3, 3])],
-)
-def test_few_groups_have_more_rows_each(monkeypatch, most, of_few, expected):
-    limits = {"_LARGEST_AUTO_SIZE": 2, "_LARGEST_OF_FEW": of_few, "_MOST_AUTO_ROWS": most}
-    for name, value in limits.items():
-        monkeypatch.setattr(module, name, value)
-    assert distilled(0).synset.group.bincount().tolist() == expected
+@pytest.mark.parametrize(("n_groups", "expected"), [(5, 250), (40, 125), (200, 50)])
+def test_few_groups_have_more_rows_each(n_groups, expected):
+    how = Distillation("auto", "centroid", "cosine", 0, 0.05, 0.0, 0)
+    sizes = module._synset_sizes(np.full(n_groups, 2000), how)
+    assert sizes.tolist() == [expected] * n_groups
 
 
 def test_no_bar_is_drawn_unless_asked_for(capsys):

@@ -191,42 +191,6 @@ def test_a_callable_that_returns_no_averages_is_refused():
         started(lambda rows, *_: (torch.eye(len(rows)), -torch.ones(len(rows))), 4)
 
 
-def test_averages_of_rows_that_are_read_a_few_at_a_time_are_the_same(monkeypatch):
-    average = torch.rand(3, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    expected = torch.einsum("mn,nij->mij", average, X)
-    for size in (12, 5, 1):
-        monkeypatch.setattr(module, "at_once", lambda X, size=size: size)
-        torch.testing.assert_close(module._averages(average, X), expected)
-
-
-@pytest.mark.parametrize(
-    ("fitted_rows", "a_cluster", "n_fitted"), [(12, 1, 12), (9, 1, 9), (2, 3, 6), (11, 6, 12)]
-)
-def test_of_many_rows_a_part_finds_the_clusters(monkeypatch, fitted_rows, a_cluster, n_fitted):
-    fits, predicted, kmeans = [], [], module.KMeans
-
-    class Watched(kmeans):
-        def fit_predict(self, X, *args, **kwargs):
-            fits.append(len(X))
-            return super().fit_predict(X, *args, **kwargs)
-
-        def predict(self, X):
-            predicted.append(len(X))
-            return super().predict(X)
-
-    monkeypatch.setattr(module, "KMeans", Watched)
-    monkeypatch.setattr(module, "_FITTED_ROWS", fitted_rows)
-    monkeypatch.setattr(module, "_FITTED_ROWS_A_CLUSTER", a_cluster)
-    monkeypatch.setattr(module, "at_once", lambda X: 5)
-    everything, generator = torch.arange(12), torch.Generator().manual_seed(0)
-    assert module._cluster(X, TARGETS, everything, 1, generator).tolist() == [0] * 12
-    assert not fits
-    labels = module._cluster(X, TARGETS, everything, 2, generator)
-    assert len(labels) == 12 and set(labels.tolist()) == {0, 1}
-    assert fits == [n_fitted]
-    assert predicted == ([] if n_fitted == 12 else [5, 5, 2])
-
-
 def test_three_clusters_are_found():
     generator = torch.Generator().manual_seed(0)
     labels = module._cluster(X, TARGETS, torch.arange(12), 3, generator)
