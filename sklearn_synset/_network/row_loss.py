@@ -79,7 +79,8 @@ class RowLoss:
             if self.positive_column is not None:
                 targets = targets[..., self.positive_column, None]
             loss = self.criterion(outputs, targets.expand_as(outputs))
-            return loss.flatten(2).mean(2), torch.ones_like(targets[..., 0])
+            loss = loss.flatten(2)
+            return loss.sum(2) if self.is_sum else loss.mean(2), torch.ones_like(targets[..., 0])
         if self.kind == "logits":
             # Rows last: torch is slow along a last dimension that is short.
             log_probability = outputs.mT.log_softmax(-2).mT
@@ -175,7 +176,7 @@ def row_loss_of(net: NeuralNet, *, link: str, n_outputs: int) -> RowLoss:
             class_weight=None if weight is None else weight.detach().cpu(),
             label_smoothing=float(getattr(criterion, "label_smoothing", 0.0)),
         )
-    if link == "single_logit":
+    if link in ("single_logit", "sigmoid"):
         return replace(common, positive_column=1)
     _check_elements(criterion, single, n_outputs)
     return common

@@ -27,6 +27,7 @@ from sklearn_synset._runtime.torch_interop import keep_global_state
 _STEP_TIMES_LAYERS = 0.8  # over curvature, which rises more during training, the deeper the network
 _SMALLEST_CURVATURE = 1e-6
 _BATCH_SIZE, _MOST_ROWS = 32, 2000
+_PROBABILITIES = ("probability", "softmax")
 _EPOCHS = (15, 30)  # more cost more than they gain
 _FIT_ENOUGH, _ROUNDING = 1.2, 1e-6  # times the loss of the explained network
 
@@ -117,7 +118,7 @@ def _recipe(model: FunctionalModel, step_size: float, n_rows: int) -> Recipe:
     module = model.copied_module().requires_grad_(False)
     for name in model.names:
         module.get_parameter(name).requires_grad_()
-    is_probability = model.link == "probability"
+    is_probability = model.link in _PROBABILITIES
     kind = NeuralNetClassifier if is_probability else NeuralNet
     net = kind(
         ResetModule(module),
@@ -153,7 +154,9 @@ def _criterion(model: FunctionalModel) -> type[torch.nn.Module]:
         return torch.nn.MSELoss
     if model.link == "single_logit":
         return torch.nn.BCEWithLogitsLoss
-    return torch.nn.NLLLoss if model.link == "probability" else torch.nn.CrossEntropyLoss
+    if model.link == "sigmoid":
+        return torch.nn.BCELoss
+    return torch.nn.NLLLoss if model.link in _PROBABILITIES else torch.nn.CrossEntropyLoss
 
 
 def _step_size(model: FunctionalModel, synset: Synset, seed: int) -> float:

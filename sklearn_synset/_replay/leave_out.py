@@ -259,10 +259,9 @@ class ReplayPlan:
         with torch.no_grad():
             explained = centred(model, model(model.theta, self.lifted_X))
         between, to_explained = whole[1] - whole[0], whole[0] - explained
-        is_own = self.seeds[0] == self.recipe.seed
-        if to_explained.square().mean().sqrt() <= (0.5 if is_own else 2.0) * (
-            between.square().mean().sqrt()
-        ):
+        limit = 0.5 if self.seeds[0] == self.recipe.seed else 2.0
+        spread = between.square().mean().sqrt()
+        if spread == 0 or to_explained.square().mean().sqrt() <= limit * spread:
             return
         named = ", ".join(self.recipe.not_repeated)
         cause = (
