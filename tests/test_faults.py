@@ -135,7 +135,7 @@ def test_progress_bars_are_closed(monkeypatch, fails):
     recording(skorch_net)
     recording(distilled_synset)
     X, y = faults.rows()
-    params = {"distance": CALLABLES["distance"](ERRORS["error"])}
+    params = {"distance": CALLABLES["distance"](ERRORS["error"]), "synset_size": 3}
     if fails == "training":
         params = {}
         forward = default_network.StandardizedMLP.forward
