@@ -94,6 +94,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_classes_of_a_script_are_trained_in_other_processes(tmp_path):
     path = tmp_path / "script.py"
     path.write_text(SCRIPT)
