@@ -24,7 +24,7 @@ def expected_failed_checks(estimator):
 
 
 @parametrize_with_checks(
-    [SynsetAttributor(synset_size=3, max_iter=4, n_steps=8, n_probes=2)],
+    [SynsetAttributor(solver="rewind", max_iter=4, n_steps=8, n_probes=2)],
 )
 def test_a_short_distillation_passes_scikit_learns_checks(estimator, check):
     check(estimator)

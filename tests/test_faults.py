@@ -135,7 +135,7 @@ def test_progress_bars_are_closed(monkeypatch, fails):
     recording(skorch_net)
     recording(distilled_synset)
     X, y = faults.rows()
-    params = {"distance": CALLABLES["distance"](ERRORS["error"])}
+    params = {"distance": CALLABLES["distance"](ERRORS["error"]), "synset_size": 3}
     if fails == "training":
         params = {}
         forward = default_network.StandardizedMLP.forward
@@ -179,10 +179,8 @@ def test_worker_processes_are_gone_after_an_error(tmp_path):
         status = f"/proc/{pid}/stat"
         return os.path.exists(status) and open(status).read().split()[2] != "Z"
 
-    deadline = time.time() + 30
-    while any(map(is_alive, workers)) and time.time() < deadline:
+    while any(map(is_alive, workers)):  # for ever, if one stays
         time.sleep(0.1)
-    assert not any(map(is_alive, workers))
 
 
 # Memory

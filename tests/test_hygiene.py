@@ -234,7 +234,7 @@ def test_a_call_that_fails_leaves_no_trace(fitted, monkeypatch, kind, name, tmp_
 # Threads
 
 
-@pytest.mark.parametrize("kind", ["module", "attention"])
+@pytest.mark.parametrize("kind", ["module", pytest.param("attention", marks=pytest.mark.slow)])
 def test_threads_that_query_one_attributor_get_what_one_thread_gets(fitted, kind):
     attributor = fitted[0]
     X, y, groups = rows()

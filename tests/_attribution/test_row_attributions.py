@@ -177,6 +177,7 @@ def softmax(iris):
     return theta, X, y, queries, labels, np.stack(measured, axis=1)
 
 
+@pytest.mark.slow
 def test_rows_of_a_convex_model_agree_with_leaving_each_out(softmax):
     theta, X, y, queries, labels, measured = softmax
     attributor = SynsetAttributor(

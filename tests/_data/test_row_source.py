@@ -58,6 +58,7 @@ def test_a_source_does_not_copy_and_pickles_its_rows_in_the_dtype_of_the_network
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_joblib_hands_memory_mapped_rows_on_as_the_file(tmp_path):
     np.save(tmp_path / "X.npy", np.arange(600.0).reshape(200, 3))
     X = np.load(tmp_path / "X.npy", mmap_mode="r")

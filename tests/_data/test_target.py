@@ -150,6 +150,7 @@ def test_columns_of_soft_targets_are_in_the_order_of_classes():
     np.testing.assert_array_equal(soft.attribute(X, one_hot), hard.attribute(X, y))
 
 
+@pytest.mark.slow
 def test_effects_of_soft_targets_agree_with_real_retraining():
     rng = np.random.RandomState(0)
     rows = rng.normal(size=(90, 4))

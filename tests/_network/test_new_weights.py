@@ -62,7 +62,8 @@ def test_layers_that_cannot_be_reset_are_named():
         SynsetAttributor(net(Raw()), n_models=2, **FAST).fit(X, Y)
     with pytest.raises(ValueError, match=message):
         retraining(net(Raw()), X, Y, X, Y, groups=Y, n_seeds=2, random_state=0)
-    SynsetAttributor(net(Raw()), **FAST).fit(X, Y)
+    with pytest.warns(UserWarning, match=r"cannot be repeated: the layer .* \(Raw\)"):
+        SynsetAttributor(net(Raw()), **FAST).fit(X, Y)
 
 
 SCRIPT = """
@@ -93,6 +94,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_classes_of_a_script_are_trained_in_other_processes(tmp_path):
     path = tmp_path / "script.py"
     path.write_text(SCRIPT)

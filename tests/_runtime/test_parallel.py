@@ -173,6 +173,7 @@ def settings(_=None):
     )
 
 
+@pytest.mark.slow
 def test_settings_go_along_and_workers_get_theirs_back():
     parallel = joblib.Parallel(n_jobs=2)
     before = parallel(joblib.delayed(settings)() for _ in range(8))
@@ -222,7 +223,7 @@ def test_a_job_may_start_jobs():
             daemon=True,
         )
         thread.start()
-        thread.join(30)
+        thread.join()
     assert finished == [[0, 1], [0, 1, 4]]
 
 

@@ -255,6 +255,7 @@ def test_reasons_and_plans_of_later_versions_are_shown(digits, monkeypatch):
 # Size
 
 
+@pytest.mark.slow
 def test_a_thousand_queries_and_two_hundred_groups_fit_in_five_megabytes():
     """Coloured noise, which does not compress, standard errors aside."""
     rng = np.random.RandomState(0)

@@ -91,6 +91,7 @@ def test_more_than_half_of_the_seeds_have_to_flip(n_stubborn, expected):
     assert_array_equal(result.predictions, "a")
 
 
+@pytest.mark.slow
 def test_parallel_trainings_of_a_net_give_the_same():
     rng = np.random.RandomState(0)
     y = np.arange(60) % 3
