@@ -244,6 +244,7 @@ def read_recipe(
     link: str,
     n_outputs: int,
     seed: int | None = None,
+    keeps_instance: bool = False,
 ) -> Recipe:
     """Read off a net how it is trained.
 
@@ -260,6 +261,10 @@ def read_recipe(
 
     seed : int, default=None
         Of the training; None if it was done elsewhere.
+
+    keeps_instance : bool, default=False
+        Whether trainings of a net that holds a module instance start from the weights that this
+        has; from new ones otherwise.
 
     Returns
     -------
@@ -282,7 +287,8 @@ def read_recipe(
         link=link,
         n_outputs=n_outputs,
         is_soft=np.ndim(y) == 2,
-        seed=None if isinstance(net.module, torch.nn.Module) else seed,
+        keeps_instance=keeps_instance,
+        seed=seed if keeps_instance or not isinstance(net.module, torch.nn.Module) else None,
         n_epochs=net.max_epochs,
         is_trained_on=is_trained_on,
         valid_rows=valid_rows,
@@ -308,7 +314,13 @@ OF_THE_TRAINING = (
 
 
 def recipe_of_net(
-    net: NeuralNet, *, link: str, n_outputs: int, is_soft: bool, **of_the_training: Any
+    net: NeuralNet,
+    *,
+    link: str,
+    n_outputs: int,
+    is_soft: bool,
+    keeps_instance: bool = False,
+    **of_the_training: Any,
 ) -> Recipe:
     """Return the recipe of a net and of what is known of its training.
 
@@ -319,6 +331,9 @@ def recipe_of_net(
 
     is_soft : bool
         Whether labels are given as probabilities.
+
+    keeps_instance : bool, default=False
+        As of `read_recipe`.
 
     **of_the_training : dict
         Fields of the recipe, those that `OF_THE_TRAINING` names.
@@ -348,7 +363,7 @@ def recipe_of_net(
             f"{stopping.monitor!r} is watched, but the net's train_split gives no validation rows"
         )
     unfitted = clone(net)
-    if isinstance(net.module, torch.nn.Module):
+    if isinstance(net.module, torch.nn.Module) and not keeps_instance:
         unfitted = unfitted.set_params(module=ResetModule(net.module))
     return Recipe(
         net=unfitted,

@@ -238,7 +238,7 @@ def untrained_model(
     initialized = initialized_clone(net, None, seed)
     model = _freeze_net(initialized, training)
     target = _target_of(initialized, model, training)
-    return replace(model, recipe=_recipe(initialized, model, target, seed))
+    return replace(model, recipe=_recipe(initialized, model, target, seed, keeps_instance=True))
 
 
 def wrap_each(
@@ -413,7 +413,9 @@ def _train(
     untrained = _freeze_net(initialized, received)
     check_same_function(initialized, untrained, training.X, received.X, training.input_shape)
     target = _target_of(initialized, untrained, received)
-    recipe = _checked(_recipe(initialized, untrained, target, seed), initialized)
+    recipe = _checked(
+        _recipe(initialized, untrained, target, seed, keeps_instance=not training.anew), initialized
+    )
     parameter = next(initialized.module_.parameters())
     rows = rows_for_net(initialized, training.X, training.input_shape, parameter.dtype)
     check_training_rows(initialized, rows, target)
@@ -454,7 +456,12 @@ def _checked(recipe: Recipe | str, net: NeuralNet) -> Recipe | str:
 
 
 def _recipe(
-    net: NeuralNet, model: FunctionalModel, target: np.ndarray, seed: int | None
+    net: NeuralNet,
+    model: FunctionalModel,
+    target: np.ndarray,
+    seed: int | None,
+    *,
+    keeps_instance: bool = False,
 ) -> Recipe | str:
     """Return how a net is trained, or why that cannot be repeated."""
     try:
@@ -464,6 +471,7 @@ def _recipe(
             link=model.link,
             n_outputs=model.n_outputs,
             seed=seed,
+            keeps_instance=keeps_instance,
         )
     except NotReplayableError as reason:
         return str(reason)
