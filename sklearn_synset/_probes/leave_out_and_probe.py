@@ -86,7 +86,10 @@ def leave_out_and_probe(
     own = plans
     if not plan.is_whole:
         probes = replayed_probes(models, plans, probed, block)
-        own = [each.of_synset(model, synset) for each, model in zip(plans, models, strict=True)]
+        own = [
+            each.of_synset(model, synset, has_groups=True)
+            for each, model in zip(plans, models, strict=True)
+        ]
     networks, found = leave_groups_out(
         models,
         synset,

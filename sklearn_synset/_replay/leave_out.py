@@ -15,7 +15,12 @@ from sklearn_synset._network.recipe import Recipe
 from sklearn_synset._objective.network_set import NetworkSet, joined
 from sklearn_synset._replay.lift import centred, lifted, n_lifted_rows
 from sklearn_synset._replay.replay import can_mix_seeds, replay
-from sklearn_synset._replay.rows import ReplayedRows, replayed_synset, replayed_training_rows
+from sklearn_synset._replay.rows import (
+    ReplayedRows,
+    in_no_group,
+    replayed_synset,
+    replayed_training_rows,
+)
 from sklearn_synset._replay.stacked_network import STATISTICS
 from sklearn_synset._retraining.batch_norm import absorbed, in_training
 from sklearn_synset._retraining.synset import Synset
@@ -316,7 +321,9 @@ class ReplayPlan:
             explained = centred(model, model(model.theta, self.lifted_X))
         return bool((outputs - explained).std() <= _SAME * explained.std())
 
-    def of_synset(self, model: FunctionalModel, synset: Synset) -> "ReplayPlan":
+    def of_synset(
+        self, model: FunctionalModel, synset: Synset, *, has_groups: bool = False
+    ) -> "ReplayPlan":
         """Return the plan for another synset, or the same rows in other groups.
 
         Parameters
@@ -325,13 +332,27 @@ class ReplayPlan:
             The explained network.
 
         synset : Synset
-            What takes the place of the rows.
+            What takes the place of the rows; validation rows are in none of its groups, unless
+            it has those of the training rows.
+
+        has_groups : bool, default=False
+            Whether its groups are those of the training rows.
         """
-        return replace(self, rows=replayed_synset(model, self.rows, synset))
+        rows = replayed_synset(model, self.rows, synset)
+        if rows.valid_X is not None and not has_groups:
+            rows = replace(rows, valid_group=in_no_group(len(rows.valid_X), rows.group))
+        return replace(self, rows=rows)
 
     def of_groups(self, group: torch.Tensor) -> "ReplayPlan":
-        """Return the plan for the same rows (s,) in other groups."""
-        return replace(self, rows=replace(self.rows, group=group))
+        """Return the plan for the same rows (s,) in other groups; validation rows among them."""
+        rows, held = self.rows, self.recipe.valid_rows
+        valid_group = None
+        if rows.valid_X is not None:
+            if held is not None and rows.is_training_data:
+                valid_group = group[torch.from_numpy(held).to(group.device)]
+            else:
+                valid_group = in_no_group(len(rows.valid_X), group)
+        return replace(self, rows=replace(rows, group=group, valid_group=valid_group))
 
 
 def replay_plans(

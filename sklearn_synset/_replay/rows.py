@@ -103,7 +103,7 @@ def replayed_training_rows(
             whole,
             valid_X=as_tensor(inputs, dtype=rows.X[:1].dtype, device=model.device),
             valid_targets=y.to(targets).reshape(len(y), -1),
-            valid_group=torch.full((len(y),), _IN_NO_GROUP, device=model.device),
+            valid_group=in_no_group(len(y), group),
         )
     return whole
 
@@ -125,6 +125,11 @@ def replayed_synset(
         valid_targets=training_rows.valid_targets,
         valid_group=training_rows.valid_group,
     )
+
+
+def in_no_group(n_rows: int, like: torch.Tensor) -> torch.Tensor:
+    """Return the group (n,) of rows that are in none, on the device of other groups."""
+    return torch.full((n_rows,), _IN_NO_GROUP, device=like.device)
 
 
 def _in_output_order(model: FunctionalModel, targets: torch.Tensor) -> torch.Tensor:

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from sklearn.frozen import FrozenEstimator
 from skorch import NeuralNetClassifier
 from torch import nn
 
@@ -63,7 +64,7 @@ def test_layers_that_cannot_be_reset_are_named():
     with pytest.raises(ValueError, match=message):
         retraining(net(Raw()), X, Y, X, Y, groups=Y, n_seeds=2, random_state=0)
     with pytest.warns(UserWarning, match=r"cannot be repeated: the layer .* \(Raw\)"):
-        SynsetAttributor(net(Raw()), **FAST).fit(X, Y)
+        SynsetAttributor(FrozenEstimator(net(Raw()).fit(X, Y)), **FAST).fit(X, Y)
 
 
 SCRIPT = """
