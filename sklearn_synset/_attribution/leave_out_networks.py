@@ -1,5 +1,6 @@
 """Networks without some groups, and the effects of these groups on queries."""
 
+import threading
 from dataclasses import dataclass, fields
 from functools import cached_property
 
@@ -28,6 +29,8 @@ from sklearn_synset._runtime.memory import in_smaller_chunks
 from sklearn_synset._runtime.torch_interop import as_array, as_tensor
 
 Plans = ReplayPlan | Retraining
+# A repeated training draws from torch's global generator: queries in threads take turns.
+_TURN = threading.RLock()
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,10 +151,11 @@ class LeaveOutNetworks:
         """Return the displacement (1, D) of one network."""
         if isinstance(plan, Retraining):
             return self._rewound(model, synset, kept, plan, n_removed)
-        if not plan.is_generic:
-            return plan.displacements(model, kept)
-        rewound = self._rewound(model, synset, kept, self._retraining(model), n_removed)
-        return plan.displacements(model, kept, rewound=rewound)
+        rewound = None
+        if plan.is_generic:
+            rewound = self._rewound(model, synset, kept, self._retraining(model), n_removed)
+        with _TURN:
+            return plan.displacements(model, kept, rewound=rewound)
 
     def _retraining(self, model: FunctionalModel) -> Retraining:
         """Return how a network is trained from rewound weights on the synset."""
@@ -192,10 +196,12 @@ class LeaveOutNetworks:
         rows, y = self.rows_of(X), encoded_labels(self.models[0], target)
         groups = as_tensor(own_group, device=rows.device)
         size = self.leave_out.batch_size
-        if self.folds:
+        with _TURN:
+            all_folds = self.folds
+        if all_folds:
             values = [
                 fold_objectives(folds, model, self.synset, rows, y, groups, objective, size)
-                for model, folds in zip(self.models, self.folds, strict=True)
+                for model, folds in zip(self.models, all_folds, strict=True)
             ]
         else:
             values = [

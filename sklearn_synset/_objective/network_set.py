@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from sklearn_synset._data.row_source import Rows
-from sklearn_synset._network.functional_model import FunctionalModel, copy_module
+from sklearn_synset._network.functional_model import FunctionalModel
 from sklearn_synset._objective.evaluation import evaluate_objective
 from sklearn_synset._objective.objective import Objective
 
@@ -84,7 +84,7 @@ def _with_buffers(model: FunctionalModel, buffers: dict[str, torch.Tensor]) -> F
     """Return a network with other buffers; the network itself if there are none."""
     if not buffers:
         return model
-    module = copy_module(model.module)
+    module = model.copied_module()
     known = dict(module.named_buffers())
     for name, value in buffers.items():
         known[name].copy_(value)
