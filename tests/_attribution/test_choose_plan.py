@@ -80,8 +80,9 @@ def test_a_plan_says_what_was_chosen_and_why(name):
     assert reason in str(plan) and str(plan).splitlines() == list(plan.reasons)
     starts = [line.split(":")[0] for line in plan.reasons]
     assert starts[0] == "solver" and starts[-3:] == ["synset", "distillation", "fidelity"]
-    is_distilled = "max_iter" in settings and not plan.is_whole
-    assert plan.max_iter == (settings["max_iter"] if is_distilled else 0)
+    by_default = 100 if plan.solver == "rewind" and n_rows < 10**6 else 0
+    expected = 0 if plan.is_whole else settings.get("max_iter", by_default)
+    assert plan.max_iter == expected
 
 
 def test_networks_share_the_starts():
