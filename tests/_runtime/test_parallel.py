@@ -139,7 +139,8 @@ def serial(tmp_path_factory):
 def test_two_processes_give_the_bits_of_one(serial, tmp_path, small_jobs):
     with two_threads():
         found, pids = answers(tmp_path / "folder", n_jobs=2)
-    assert len(pids["training"]) == 2 and os.getpid() not in pids["training"]
+    # The process that calls fit repeats the trainings, too.
+    assert len(pids["training"] - {os.getpid()}) == 2
     assert len(pids["function"] - {os.getpid()}) == 2
     assert_same_bits(found, serial)
 
@@ -148,7 +149,8 @@ def test_two_processes_give_the_bits_of_one(serial, tmp_path, small_jobs):
 def test_a_dask_cluster_gives_the_bits_of_one_process(serial, tmp_path, small_jobs, cluster):
     with two_threads(), joblib.parallel_config(backend="dask"):
         found, pids = answers(tmp_path / "folder")
-    assert len(pids["training"]) == 2 and os.getpid() not in pids["training"]
+    # The process that calls fit repeats the trainings, too.
+    assert len(pids["training"] - {os.getpid()}) == 2
     assert len(pids["function"] - {os.getpid()}) == 2
     assert_same_bits(found, serial)
 
