@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 import numpy as np
-import torch
 
 from sklearn_synset._attribution.leave_out_networks import LeaveOutNetworks, encoded_labels
 from sklearn_synset._attribution.row_allocation import share_out, share_out_remainder
@@ -168,11 +167,7 @@ def largest_attributions(
 
 def group_codes(online: LeaveOutNetworks) -> np.ndarray:
     """Return the group (n,) of each training row, in [0, K)."""
-    by_group = online.rows.rows_by_group  # type: ignore[union-attr]
-    codes = torch.empty(len(online.rows.X), dtype=torch.long)  # type: ignore[union-attr]
-    for code, members in enumerate(by_group):
-        codes[members.cpu()] = code
-    return codes.numpy()
+    return as_array(online.rows.group)  # type: ignore[union-attr]
 
 
 def _queries_at_once(online: LeaveOutNetworks, n_rows: int) -> int:

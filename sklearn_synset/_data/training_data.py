@@ -30,3 +30,11 @@ class TrainingRows:
     targets: torch.Tensor
     rows_by_group: list[torch.Tensor]
     batch_size: int
+
+    @property
+    def group(self) -> torch.Tensor:
+        """Group (n,) of each row, in [0, K)."""
+        codes = torch.empty(len(self.X), dtype=torch.long, device=self.targets.device)
+        for code, members in enumerate(self.rows_by_group):
+            codes[members] = code
+        return codes

@@ -37,12 +37,9 @@ class Distillation:
 
 def whole_synset(rows: TrainingRows) -> Synset:
     """Return the training rows, in their order, as a synset."""
-    group = torch.empty(len(rows.X), dtype=torch.long, device=rows.targets.device)
-    for k, members in enumerate(rows.rows_by_group):
-        group[members] = k
     sizes = torch.from_numpy(_group_sizes(rows)).to(rows.targets)
     weight = rows.targets.new_ones(len(rows.targets))
-    return Synset(rows.X[:], rows.targets, weight, group, sizes)
+    return Synset(rows.X[:], rows.targets, weight, rows.group, sizes)
 
 
 def _group_sizes(rows: TrainingRows) -> np.ndarray:

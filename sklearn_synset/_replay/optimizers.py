@@ -2,7 +2,7 @@
 
 import torch
 
-from sklearn_synset._network.recipe import Recipe, Schedule
+from sklearn_synset._network.recipe import Recipe
 
 
 class StackedOptimizer:
@@ -29,7 +29,7 @@ class StackedOptimizer:
             ]
         self.optimizers = [recipe.optimizer(own.items()) for own in self._views or [parameters]]
         self.schedulers = [
-            [each.policy(optimizer, **_params(each)) for each in recipe.schedules]
+            [each.policy(optimizer, **each.params) for each in recipe.schedules]
             for optimizer in self.optimizers
         ]
 
@@ -95,10 +95,6 @@ class StackedOptimizer:
     def can_take(self) -> bool:
         """Whether some of the networks can go on without the others."""
         return not self._views
-
-
-def _params(schedule: Schedule) -> dict:
-    return dict(schedule.params)
 
 
 def _clip(parameters: dict[str, torch.Tensor], largest: float, order: float) -> None:

@@ -81,9 +81,7 @@ def replayed_training_rows(
     replayed : ReplayedRows
         In their order, with the validation rows of the training.
     """
-    group = torch.empty(len(rows.X), dtype=torch.long, device=model.device)
-    for k, members in enumerate(rows.rows_by_group):
-        group[members] = k
+    group = rows.group
     targets = _in_output_order(model, rows.targets)
     whole = ReplayedRows(
         rows.X, targets, targets.new_ones(len(targets)), group, True, model.input_shape
