@@ -21,6 +21,11 @@ OUT_OF_MEMORY = {
 }
 
 
+def another(error):
+    """Return an equal exception that was never raised: a traceback would be copied with a clone."""
+    return type(error)(*error.args)
+
+
 def run_out_of_memory(name):
     """Raise one of the errors that say so."""
     error, message = OUT_OF_MEMORY[name]
@@ -42,7 +47,7 @@ class Failing(nn.Module):
     def forward(self, X):
         Failing.n_calls += 1
         if Failing.n_calls == Failing.fails_at:
-            raise Failing.error
+            raise another(Failing.error)
         return self.layer(X)
 
     n_calls, fails_at, error = 0, None, None
@@ -72,7 +77,7 @@ class FailingCallback(Callback):
 
     def on_epoch_end(self, net, **kwargs):
         if len(net.history) == 2:
-            raise self.error
+            raise another(self.error)
 
 
 def net(callbacks=None, module=None):
@@ -92,14 +97,14 @@ def module_attributor(**params):
 
 def distance(error):
     def fail(synset, real):
-        raise error
+        raise another(error)
 
     return fail
 
 
 def initialization(error):
     def fail(X, targets, residual_norm, size, generator):
-        raise error
+        raise another(error)
 
     return fail
 
@@ -108,7 +113,7 @@ def objective(error):
     def fail(outputs, y):
         # The trial before any work is let through.
         if outputs.shape[-2] > 2:
-            raise error
+            raise another(error)
         return outputs.sum(-1)
 
     return fail

@@ -179,8 +179,10 @@ def test_worker_processes_are_gone_after_an_error(tmp_path):
         status = f"/proc/{pid}/stat"
         return os.path.exists(status) and open(status).read().split()[2] != "Z"
 
-    while any(map(is_alive, workers)):  # for ever, if one stays
+    deadline = time.monotonic() + 300  # minutes, so that a busy machine does not decide
+    while any(map(is_alive, workers)) and time.monotonic() < deadline:
         time.sleep(0.1)
+    assert not any(map(is_alive, workers))
 
 
 # Memory

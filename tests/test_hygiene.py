@@ -220,7 +220,7 @@ def test_a_call_that_fails_leaves_no_trace(fitted, monkeypatch, kind, name, tmp_
     error = faults.ERRORS[kind]
 
     def fail(*args, **kwargs):
-        raise error
+        raise faults.another(error)
 
     function = "fsync" if name == "save" else "__call__"
     monkeypatch.setattr(
