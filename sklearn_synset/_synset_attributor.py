@@ -1,214 +1,139 @@
 """The estimator: explain a trained network by its training data."""
 
-from dataclasses import fields, replace
-from functools import partial
+from dataclasses import replace
 from numbers import Integral, Real
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, TransformerMixin, _fit_context, clone
+from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils import check_random_state, get_tags
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNet
 
 from sklearn_synset._attribution.choose_plan import choose_plan
-from sklearn_synset._attribution.leave_out_networks import (
-    encoded_labels,
-    removals,
-)
+from sklearn_synset._attribution.leave_out_networks import attribution_to_groups
 from sklearn_synset._attribution.row_attributions import attribution_to_rows, most_influential
 from sklearn_synset._attribution.rows_left_out import representatives_of
-from sklearn_synset._attribution.standard_error import standard_error
 from sklearn_synset._data.dataset_rows import rows_of
 from sklearn_synset._data.group_assignment import group_centres
-from sklearn_synset._data.input_checks import (
-    CHECK_TURN,
-    check_groups,
-    check_range,
-    check_row_shape,
-    exact_labels,
-    refuse_masked,
-    result_dtype,
-)
-from sklearn_synset._data.partition import auto_n_groups, class_wise_kmeans
+from sklearn_synset._data.input_checks import check_groups, check_option, numbered_groups
+from sklearn_synset._data.partition import class_wise_kmeans
 from sklearn_synset._data.removed_rows import removed_rows
-from sklearn_synset._data.row_source import RowSource, row_dtype
-from sklearn_synset._data.target import (
-    column_order,
-    encode_target,
-    label_codes,
-    n_outputs,
-    read_target,
-    rows_of_known_labels,
-)
-from sklearn_synset._data.training_data import TrainingRows
-from sklearn_synset._distillation.distil import Distilled
-from sklearn_synset._distillation.distilled_synset import (
-    Distillation,
-    distil_synset,
-    starting_synset,
-    whole_synset,
-)
-from sklearn_synset._network.identifier_rows import as_integers, integers_of
+from sklearn_synset._data.target import label_codes, query_target, read_target, rows_of_known_labels
+from sklearn_synset._data.validated_rows import query_rows, training_data
+from sklearn_synset._distillation.distilled_synset import Distillation, make_synset
+from sklearn_synset._network.identifier_rows import as_numbers
 from sklearn_synset._network.module_rows import module_rows
-from sklearn_synset._network.new_weights import starts_anew
-from sklearn_synset._network.operation_count import multiplications
-from sklearn_synset._network.training_loss import one_hot_targets
-from sklearn_synset._network.wrapped_model import restore, wrap, wrap_each
-from sklearn_synset._objective.objective import resolve_objective
+from sklearn_synset._network.networks_from_seeds import networks_from_seeds
+from sklearn_synset._network.operation_count import use_one_thread_if_small
+from sklearn_synset._network.training_loss import training_rows
+from sklearn_synset._network.wrapped_model import restore
+from sklearn_synset._objective.objective import check_objective, resolve_objective
 from sklearn_synset._persistence.persistence import load_attributor, save_attributor
 from sklearn_synset._persistence.representation import Representation
 from sklearn_synset._probes.fidelity import fidelity_score
 from sklearn_synset._probes.leave_out_and_probe import leave_out_and_probe
 from sklearn_synset._probes.probed_fidelity import (
-    measured_fidelity,
+    fidelity_on_some_rows,
     probed_effects,
     warn_if_unfaithful,
 )
 from sklearn_synset._retraining.leave_out import LeaveOut
-from sklearn_synset._runtime.torch_interop import (
-    as_array,
-    as_tensor,
-    draw_plan_seeds,
-    draw_seed,
-    keep_global_state,
-    use_one_thread_if_small,
-)
+from sklearn_synset._runtime.torch_interop import as_array, draw_plan_seeds, keep_global_state
 from sklearn_synset._runtime.transaction import all_or_nothing
 
 __all__ = ["SynsetAttributor"]
 
-_FLOATS = (np.float64, np.float32)
-# Integers are kept as they came until the network has been tried on them.
-_NUMBERS = (*_FLOATS, np.int64, np.int32, np.int16, np.int8, np.uint8, np.uint16, np.uint32)
-_N_QUERIES = 300
+_FROM_0, _FROM_1 = (Interval(Integral, least, None, closed="left") for least in (0, 1))
+_AUTO = StrOptions({"auto"})
+_OBJECTIVES = StrOptions({"auto", "margin", "probability", "logit", "loss", "prediction"})
 
 
 class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
     r"""Explain a trained network by groups of its training data.
 
     `fit` is the slow, *offline* stage: it splits the training rows into groups and leaves each
-    group out of the network's training, repeated on a synset that represents the rows. All other
-    methods are the fast, *online* stage: they compare the network with those without each group,
-    which replaces retraining it without them.
+    group out of the network's training, repeated on a synset (a distilled set [1]_) of the rows.
+    All other methods are the fast, *online* stage: they compare the network with those without
+    each group, which replaces retraining it without them.
 
     Parameters
     ----------
     estimator : None, Module, NeuralNet or FrozenEstimator, default=None
         The network to explain. A trained :class:`torch.nn.Module` and a
         :class:`~sklearn.frozen.FrozenEstimator` of a fitted skorch net are explained as they are.
-        A skorch net is cloned and trained in `fit`. None trains a small network in `fit`. The
-        object itself is never changed.
-
+        A skorch net is cloned and trained in `fit`, None trains a small network.
     n_groups : int or "auto", default="auto"
-        Number of groups, made by k-means within each class; "auto" makes one for every 20 rows,
-        at most 100 and at least two a class. Ignored when `fit` is given `groups`.
-
+        Groups to make by k-means within each class, if `fit` is given none; "auto" makes one for
+        every 20 rows, at most 100 and at least two a class.
     synset_size : int or "auto", default="auto"
-        Synset rows per group. "auto" takes all training rows where the training is repeated, up to
-        10,000, as their number does not enter the cost of that; otherwise a quarter of them, at
-        least 1 and at most 50 a group, or up to 250 as long as all groups together have at most
-        5,000. A group of fewer rows gives all of them.
-
+        Synset rows per group; a smaller group gives all of its rows. "auto": all training rows
+        (up to 10,000) where the training is repeated; otherwise a quarter, at least 1 and at most
+        50 a group, or up to 250 as long as all groups together have at most 5,000.
     initialization : {"centroid", "random"} or callable, default="centroid"
         What the synset starts from. "centroid": the rows that the network fits worst, and means of
-        clusters of the others, but random rows where the network reads whole numbers as
-        identifiers, as embeddings do; "random": random rows. A callable maps `(X, targets,
-        residual_norm, size, generator)`, a group's rows, to averages (size, n_k) and weights
-        (size,).
-
+        clusters of the others; for identifiers, as of embeddings, random rows. "random": random
+        rows. A callable maps `(X, targets, residual_norm, size, generator)`, a group's rows, to
+        averages (size, n_k) and weights (size,).
     distance : {"prediction", "squared_error", "cosine"} or callable, default="prediction"
         What is made small between the synset's and the training rows' group gradients. "prediction"
         measures errors by the changes of the network's outputs that they cause. A callable maps
         two tensors (n_groups, n_weights) to a scalar.
-
     max_iter : int or "auto", default="auto"
-        Steps of the distillation. 0 keeps the starting rows. "auto" is 100 for networks that are
-        only rewound, with at most 500 synset rows, and 0 otherwise, as it gains little accuracy
-        there. All training rows as synset are not distilled.
-
+        Steps of the distillation. 0 keeps the starting rows. "auto" is 100 for at most 500 synset
+        rows of networks that are only rewound, and 0 otherwise.
     learning_rate : float, default=0.05
-        First step of the distillation: nats that a row's outputs, its log-weight and its
-        log-probabilities may move by.
-
+        First step of the distillation: nats that a row's outputs and log-weight may move by.
     tol : float, default=0.0001
         The distillation stops when the mean distance of a round is below.
-
     solver : {"auto", "replay", "rewind"}, default="auto"
         How groups are left out. "replay": the training of a skorch net is repeated with and
-        without each group, side by side, from the same initial weights and in the same order of
-        rows, by its own optimizer, schedule, early stopping and dropout. "rewind": the outputs of
-        the trained network are shrunk, and it is trained on by full-batch descent on the synset.
-        "auto": replay where the training is known and cheap enough; a module of unknown training
-        is rewound, and the result is mixed with that of a usual training. `plan_` says what was
-        chosen and why.
-
+        without each group, side by side. "rewind": the outputs of the trained network are shrunk,
+        and it is trained on by full-batch descent on the synset. "auto": replay where the training
+        is known and cheap enough; a module is rewound, and mixed with replay of a usual training.
     rewind : float or "auto", default="auto"
-        Share of the network's outputs that is taken away when it is rewound, in [0, 1). 0 starts
-        from the trained weights; "auto" is 0.9 for a single layer, 0.8 for a network with
-        normalisation layers and 0.5 otherwise.
-
+        Share of the network's outputs that is taken away when it is rewound, in [0, 1); "auto" is
+        0.9 for a single layer, 0.8 for a network with normalisation layers and 0.5 otherwise.
     n_steps : int, default=200
-        The most steps of descent from rewound weights; fewer when the loss on all groups is back
-        to that of the trained weights before.
-
+        The most steps of descent from rewound weights; it ends when the loss is back.
     weight_decay : float, default=None
         Weight decay of the network's training, :math:`\lambda` in
         :math:`\frac{1}{n} \sum_i \ell_i + \frac{\lambda}{2} \lVert \theta \rVert^2`. None reads a
         skorch net's optimizer, and is 0 for a module. Replay uses that of the net's optimizer.
-
     removal : {"leave_one_out", "subsets"}, default="leave_one_out"
-        Whether each group is left out alone, or the effect of a group is regressed from random
-        halves of the groups (a datamodel).
-
+        Leaves out each group alone, or random halves of the groups for a regression (datamodel).
     n_removals : int, default=200
         Number of random halves when `removal="subsets"`.
-
     objective : str or callable, default="auto"
         What is attributed: "margin" (log-odds of the label, in nats), "probability", "logit",
         "loss" or "prediction" (regression, in the target's unit). "auto" is the margin for labels
         and the prediction for values. A callable maps outputs (..., n, C) and labels (n,) to
         values (..., n), larger for a better model.
-
     task : {"auto", "classification", "multilabel", "regression"}, default="auto"
         What `y` holds. "auto" takes strings, booleans and integers (and floats that are at most 20
         different integers) for labels and other floats for values, unless the criterion of a
-        skorch net says otherwise; what may be both is refused. "classification": labels, or class
-        probabilities (n_rows, n_classes). "regression": values, such as counts, or 0 and 1.
-        "multilabel" is not offered yet.
-
+        skorch net says otherwise; what may be both is refused. Class probabilities (n_rows,
+        n_classes) are labels, too. "multilabel" is not offered yet.
     classes : array-like of shape (n_classes,), default=None
         All labels, for those without training rows; in the order of the outputs of a network that
         is trained already. None: those in `y`, sorted.
-
     n_models : int, default=1
-        Networks that are trained from different seeds and averaged; above 1 only for a skorch net
-        or None.
-
+        Networks to train from different seeds and to average, if `fit` trains them.
     n_probes : int or "auto", default="auto"
         Groups that `fit` leaves out of the real rows to measure the fidelity; "auto" is 8 where a
         training is repeated, and 12 otherwise. 0 measures nothing.
-
     input_shape : tuple of int, default=None
         Shape that flat rows are given for the network.
-
     batch_size : int, default=4096
         Rows to evaluate at once; bounds the memory, not the result.
-
     device : str or torch.device, default=None
         Where to compute; where the module is if None.
-
     n_jobs : int, default=None
-        Jobs to run at once, through joblib: networks of `n_models`, and stacks of the networks that
-        groups are left out of where these take longer than starting a process. None means 1 unless
-        in a :func:`joblib.parallel_config`. The result is the same to the bit for any number and
-        any backend, also that of dask, on machines alike: each job has as many of torch's threads
-        as the process that calls `fit`, so let their product be the number of cores.
-
+        Jobs to run at once, through joblib; None means 1 unless in a
+        :func:`joblib.parallel_config`. The result is the same to the bit for any number.
     random_state : int, RandomState instance or None, default=None
         Determines the groups, the training in `fit`, and the distillation.
-
     verbose : int, default=0
         Shows progress bars of all stages of `fit`, with the time left, if positive.
 
@@ -216,81 +141,39 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
     ----------
     estimator_ : Module or NeuralNet
         The network that is explained; the first of them if there are several.
-
     estimators_ : list
         All of them.
-
     classes_ : ndarray of shape (n_classes,)
         The labels; None for regression.
-
     group_labels_ : ndarray of shape (n_rows,)
         Group of each training row.
-
     groups_ : ndarray of shape (n_groups,)
         The groups, in the order of the columns.
-
     X_synset_ : ndarray of shape (n_synset, n_features...)
-        Inputs of the synset, as the module receives them: of a skorch net with a `dataset`,
-        `collate_fn` or `infer` of its own, what these make of rows.
-
+        Inputs of the synset, as the network's module receives them.
     y_synset_ : ndarray of shape (n_synset, n_outputs)
         Its targets: class probabilities, or values.
-
     sample_weight_synset_ : ndarray of shape (n_synset,)
         Training rows that each synset row represents.
-
     synset_groups_ : ndarray of shape (n_synset,)
         Group of each synset row.
-
     matching_loss_curve_ : ndarray of shape (n_iter,)
         Distance between the groups' gradients before each step of the distillation.
-
     n_iter_ : int
         Steps that the distillation took.
-
     plan_ : Plan
-        How groups were left out; `print(attributor.plan_)` shows a line with the reason for each
-        choice.
-
+        How groups were left out; printing it shows a line with the reason for each choice.
     fidelity_ : Bunch
         `rank_correlation` between predicted effects and those measured on real rows (over the
         probed groups, mean over up to 300 training rows), `slope` of the measured on the predicted
-        effects (1: the same size; above 1: predicted too small), for both an interval
-        (`rank_correlation_interval`, `slope_interval`) that holds in about 90% of choices of the
-        probed groups what all groups would give, and `groups` that were probed. The measured
-        effects are those of one repeated training from a seed that no prediction is from: its
-        noise lowers the correlation, so that it is rather too low than too high. Where networks
-        are only rewound, it measures how well the synset represents the rows, not how well
-        training on from rewound weights represents training from scratch.
-
+        effects (above 1: predicted too small), intervals of both for the choice of the probed
+        groups (`rank_correlation_interval`, `slope_interval`, about 90%), and the probed `groups`.
+        Measured effects are from another seed, whose noise lowers the correlation. Where networks
+        are only rewound, it shows how well the synset represents the rows, and nothing else.
     n_features_in_ : int
         Number of features seen in `fit`.
-
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Their names, if they were all strings.
-
-    See Also
-    --------
-    sklearn.frozen.FrozenEstimator : Keeps a fitted skorch net from being trained again.
-
-    Notes
-    -----
-    With replay, :math:`K + 1` networks are one stack of weights that the net's own optimizer
-    steps: one with all groups, and one without each. Rows that were left out keep their place in
-    the minibatches with weight 0, and dropout masks are shared, so that noise which all networks
-    have in common cancels. With the mean change :math:`\Delta f_k` of the outputs over the seeds,
-    the network without group k is :math:`\theta_T + \delta_k`, where
-
-    .. math:: \delta_k \leftarrow \delta_k + J^T (J J^T + \mu)^{-1}
-        (\Delta f_k - f_{\theta_T + \delta_k} + f_{\theta_T})
-
-    starts at the displacement of the training from the network's own seed, over the number of
-    seeds, and J is the Jacobian of the outputs. `attribute` and `leave_out` speak of this network.
-
-    Otherwise this is reversed gradient matching [1]_ with two differences: gradients are matched
-    along paths from *rewound* weights, whose residuals are as large as earlier in the training;
-    and a path without a group is compared with a path with all groups, so that nothing left out
-    changes nothing. The documentation's page on design decisions describes these paths.
 
     References
     ----------
@@ -309,29 +192,26 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
 
     _parameter_constraints: dict = {
         "estimator": "no_validation",
-        "n_groups": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "synset_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "n_groups": [_AUTO, _FROM_1],
+        "synset_size": [_AUTO, _FROM_1],
         "initialization": [StrOptions({"centroid", "random"}), callable],
         "distance": [StrOptions({"prediction", "squared_error", "cosine"}), callable],
-        "max_iter": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],
+        "max_iter": [_AUTO, _FROM_0],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "solver": [StrOptions({"auto", "replay", "rewind"})],
-        "rewind": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="left")],
-        "n_steps": [Interval(Integral, 1, None, closed="left")],
+        "rewind": [_AUTO, Interval(Real, 0, 1, closed="left")],
+        "n_steps": [_FROM_1],
         "weight_decay": [None, Interval(Real, 0, None, closed="left")],
         "removal": [StrOptions({"leave_one_out", "subsets"})],
         "n_removals": [Interval(Integral, 2, None, closed="left")],
-        "objective": [
-            StrOptions({"auto", "margin", "probability", "logit", "loss", "prediction"}),
-            callable,
-        ],
+        "objective": [_OBJECTIVES, callable],
         "task": [StrOptions({"auto", "classification", "multilabel", "regression"})],
         "classes": [None, "array-like"],
-        "n_models": [Interval(Integral, 1, None, closed="left")],
-        "n_probes": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],
+        "n_models": [_FROM_1],
+        "n_probes": [_AUTO, _FROM_0],
         "input_shape": [None, tuple, list],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [_FROM_1],
         "device": [None, str, torch.device],
         "n_jobs": [None, Integral],
         "random_state": ["random_state"],
@@ -396,20 +276,17 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
     @_fit_context(prefer_skip_nested_validation=False)
     @all_or_nothing
     def fit(self, X, y=None, groups=None):
-        """Train the network if it is not, and distil the synset.
+        """Train the network if it is not, and leave each group out of its training.
 
         Parameters
         ----------
         X : array-like of shape (n_rows, n_features...), or torch Dataset
             Training rows. Those of dtype float32 or float64, memory-mapped ones among them, are
-            read a few at a time and not copied; of more than 64 MiB the attributor then refers to
-            the array, which is not to be changed (see `drop_training_rows`). The items of a
-            dataset (or skorch's `SliceDataset`) are rows, or pairs of a row and its label; they
-            are written to a temporary file once, which lasts as long as the rows are kept.
-
+            read a few at a time and not copied; the attributor refers to arrays of more than 64
+            MiB, which are not to be changed (see `drop_training_rows`). The items of a dataset are
+            rows, or pairs of a row and its label, and are written to a temporary file once.
         y : array-like of shape (n_rows,) or (n_rows, n_targets), default=None
             Labels, class probabilities, or values, see `task`. None takes those in a dataset.
-
         groups : array-like of shape (n_rows,), default=None
             Label of each row's group; k-means within each class if None.
 
@@ -421,57 +298,48 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If the rows, labels, groups, parameters or the network do not fit each other, or the
-            steps of a net's training are not known.
+            If rows, labels, groups, parameters and network do not fit each other.
 
         Warns
         -----
         ConvergenceWarning
             If the predicted effects agree badly with those measured on real rows.
-
         UserWarning
-            If a net's training cannot be repeated, or does not give its network when it is.
+            If a net's training cannot be repeated, or a repeated one gives another network.
         """
-        X, y = rows_of(X, y)
-        refuse_masked(X, "X")
-        refuse_masked(y, "y")
-        y = exact_labels(y)
-        X, y = validate_data(self, X, y, dtype=_NUMBERS, allow_nd=True, multi_output=True)
-        check_range(X)
+        X, y = training_data(self, X, y)
         with keep_global_state():
             random_state = check_random_state(self.random_state)
-            classes, encoded = read_target(y, self.estimator, self.task, self.classes)
-            target = label_codes(encoded, classes)
-            self._check_objective(classes, target)
+            classes, y = read_target(y, self.estimator, self.task, self.classes)
+            target, is_labels = label_codes(y, classes), classes is not None
+            check_objective(self.objective, classes, target)
             groups = None if groups is None else check_groups(groups, X)
-            X, takes_integers = self._as_numbers(X)
-            group_labels = self._partition(X, target, classes, groups, random_state)
-            groups, codes = np.unique(group_labels, return_inverse=True)
-            _check_several_groups(groups, X)
-            networks = self._wrap(X, encoded, classes, random_state)
-            models = [model for _, model in networks]
-            X_given, X = X, module_rows(networks[0][0], X, self._input_shape())
-            rows = self._training_rows(models[0], X, encoded, codes)
-            use_one_thread_if_small(
-                len(groups) * multiplications(models[0], rows.X) * min(len(X), 500)
-            )
-            plan = self._choose_plan(models, rows, len(groups))
+            X, self._takes_integers = as_numbers(self.estimator, X, self.input_shape)
+            self._row_shape = X.shape[1:]
+            if groups is None:
+                groups = class_wise_kmeans(
+                    X, target, self.n_groups, classification=is_labels, random_state=random_state
+                )
+            self.groups_, codes = numbered_groups(groups)
+            self.estimators_, models = self._train(X, y, classes, random_state)
+            X = module_rows(self.estimators_[0], X, self.input_shape)
+            rows = training_rows(models[0], X, y, codes, self.batch_size)
+            use_one_thread_if_small(models[0], rows.X, len(self.groups_))
+            self.plan_ = plan = self._choose_plan(models, rows)
             seeds = draw_plan_seeds(random_state)
-            distilled = self._distil(models, rows, plan, seeds)
-            left_out, probes = self._leave_groups_out(models, rows, plan, seeds, distilled.synset)
-            queries = check_random_state(seeds.queries).permutation(len(X))[:_N_QUERIES]
-            predicted, measured = probed_effects(
-                left_out, probes, X[queries], target[queries], self._objective(models[0])
+            distilled = self._distil(models, rows, plan, seeds.synset)
+            self._online, self._probes = leave_out_and_probe(
+                models, rows, distilled.synset, plan, self._leave_out(seeds.starts), seeds
             )
-            self.fidelity_ = measured_fidelity(predicted, measured, groups[probes.groups])
-        self._online, self._probes, self.plan_ = left_out, probes, plan
+            objective = self._objective(models[0])
+            self.fidelity_ = fidelity_on_some_rows(
+                self._online, self._probes, X, target, objective, self.groups_, seeds.queries
+            )
         self._representatives = representatives_of(rows, distilled.synset, is_whole=plan.is_whole)
         self._centres = group_centres(X, target, codes, None if classes is None else len(classes))
-        self.estimators_ = [estimator for estimator, _ in networks]
+        self.classes_, self.group_labels_ = classes, groups
         self.estimator_ = self.estimators_[0]
-        self.classes_, self.group_labels_, self.groups_ = classes, group_labels, groups
-        self._row_shape, self._takes_integers = X_given.shape[1:], takes_integers
-        self._expose(distilled)
+        self._describe(distilled)
         warn_if_unfaithful(self.fidelity_)
         return self
 
@@ -481,13 +349,12 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_queries, n_features...), or torch Dataset
-            Queries. Labels in a dataset are not looked at.
+            Queries. Labels in a dataset are not used.
 
         Returns
         -------
         attributions : ndarray of shape (n_queries, n_groups)
-            Objective with all training data minus objective without the group, judged on the
-            predicted label; positive when the group helps.
+            As of `attribute`, for the predicted labels.
         """
         check_is_fitted(self)
         return self.attribute(rows_of(X, None)[0])
@@ -499,21 +366,15 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         ----------
         X : array-like of shape (n_queries, n_features...), or torch Dataset
             Queries.
-
         y : array-like of shape (n_queries,), default=None
             Their labels or values; those in a dataset, or the network's own predictions, if None.
-
         objective : str or callable, default=None
             As the parameter of the same name, which is used if None.
-
         level : {"groups", "samples"}, default="groups"
-            What the columns are. "samples": the training rows, in the order of `fit`. Each group's
-            attribution is shared out among its rows by their own first-order effects along the
-            retraining, and the rows' add up to the group's. Where the trained weights are a minimum
-            of the training loss, as those of a convex model are, rows keep their effects, and only
-            what these lack of the group's is shared out. Costs a pass over the training rows,
-            which the attributor keeps; `most_influential_rows` bounds the memory of the answer.
-
+            What the columns are. "samples": the training rows, in the order of `fit`. A group's
+            attribution is shared out among its rows by their first-order effects along the
+            retraining; at a minimum of the training loss (of a convex model), rows keep these
+            effects, and only the remainder is shared out.
         return_std : bool, default=False
             Whether to return standard errors too; needs `n_models` of at least 2.
 
@@ -522,82 +383,50 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         attributions : ndarray of shape (n_queries, n_groups) or (n_queries, n_rows)
             Objective with all training data minus objective without the group (the row), in the
             objective's unit; positive when it helps. For `objective="loss"` the sign is turned.
-
         std : ndarray of the same shape
-            Standard error of each attribution, in the same unit: the standard deviation over the
-            networks, divided by the root of their number. It tells how much the attribution
-            depends on the seed of the training, not how well the synset represents the rows (see
-            `fidelity_`), nor how much random halves differ. Only if `return_std`.
+            Standard deviation of each attribution over the networks, divided by the root of their
+            number: how much it depends on the seed of the training. Only if `return_std`.
 
         Raises
         ------
         ValueError
-            If `return_std` and there is only one network, if there is no such level, or if the
-            training rows were dropped.
+            If `return_std` with one network, no such level, or if the rows were dropped.
         """
-        if level not in ("groups", "samples"):
-            raise ValueError(f"level={level!r} is not known; expected 'groups' or 'samples'.")
+        check_option("level", level, ("groups", "samples"))
         X, target = self._check_queries(X, y)
         function = self._objective(self._online.models[0], objective)
-        if level == "samples":
-            answer = attribution_to_rows(self._online, X, target, function, return_std=return_std)
-            return answer if return_std else answer[0]
-        effects = self._online.attributions_by_network(X, target, function)
-        attributions = effects.mean(0).astype(result_dtype(X))
-        if not return_std:
-            return attributions
-        return attributions, standard_error(effects).astype(result_dtype(X))
+        of_level = attribution_to_rows if level == "samples" else attribution_to_groups
+        answer = of_level(self._online, X, target, function, return_std=return_std)
+        return answer if return_std else answer[0]
 
     def most_influential_rows(self, X, y=None, *, n_rows=5, direction="both", objective=None):
         """Return the training rows that matter most to each query, without the whole matrix.
 
         Parameters
         ----------
-        X : array-like of shape (n_queries, n_features...), or torch Dataset
-            Queries.
-
-        y : array-like of shape (n_queries,), default=None
-            Their labels or values; those in a dataset, or the network's own predictions, if None.
-
+        X, y, objective
+            As of `attribute`.
         n_rows : int, default=5
             Rows to return for each query.
-
         direction : {"both", "helpful", "harmful"}, default="both"
-            Whether to look for the attributions that are largest in absolute value, the largest,
-            or the smallest.
-
-        objective : str or callable, default=None
-            As the parameter of the same name, which is used if None.
+            Look for the attributions of largest absolute value, the largest, or the smallest.
 
         Returns
         -------
         indices : ndarray of shape (n_queries, n_rows)
             Positions of the rows in the data of `fit`, the most influential first.
-
         values : ndarray of shape (n_queries, n_rows)
             Their attributions, as of `attribute` with `level="samples"`.
 
         Raises
         ------
         ValueError
-            If `n_rows` is not between 1 and the number of training rows, if there is no such
-            direction, or if the training rows were dropped.
+            If there are not so many rows, no such direction, or the rows were dropped.
         """
-        check_is_fitted(self)
-        if not isinstance(n_rows, (int, np.integer)) or not 1 <= n_rows <= len(self.group_labels_):
-            raise ValueError(
-                f"n_rows={n_rows!r} has to be an int between 1 and the number of training rows, "
-                f"{len(self.group_labels_)}."
-            )
-        if direction not in ("both", "helpful", "harmful"):
-            raise ValueError(
-                f"direction={direction!r} is not known; expected 'both', 'helpful' or 'harmful'."
-            )
         X, target = self._check_queries(X, y)
         function = self._objective(self._online.models[0], objective)
-        return most_influential(
-            self._online, X, target, function, n_rows=int(n_rows), direction=direction
-        )
+        settings = {"n_rows": n_rows, "direction": direction}
+        return most_influential(self._online, X, target, function, **settings)
 
     def drop_training_rows(self):
         """Forget the training rows, which only attributions to single rows need.
@@ -618,65 +447,45 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_queries, n_features...), or torch Dataset
-            Rows.
-
+            Rows. One that was no training row is treated like the nearest synset row of the group
+            that it falls in.
         y : array-like of shape (n_queries,), default=None
             Their labels or values; those in a dataset, or the network's own predictions, if None.
 
         Returns
         -------
         scores : ndarray of shape (n_queries,)
-            With replay, the out-of-fold objective: that of networks that were trained without the
-            row's fold, mean over the seeds. Otherwise the mean of the trained network's (two
-            thirds) and of rewound networks that are trained without the row's fold. Margins are
-            averaged as probabilities: the log-odds of their mean. Low is suspicious. Where the
-            objective is the prediction, minus the loss takes its place.
-
-        Notes
-        -----
-        A row that was no training row is in the fold of the nearest synset row of its own group
-        (the group of the fitted partition with the nearest centre, among those with its class).
-        Replay leaves five folds of rows out side by side, when this method is called first.
-        Otherwise eight networks are trained, each without an eighth of every group's synset rows,
-        from weights that 0.95 of the outputs are taken away from, and evaluated along the first
-        half of that training: a row with a wrong label is learnt late, and from itself and its
-        like alone, while the trained network may have memorised it.
+            Low is suspicious. With replay, the objective of networks that were trained without the
+            row's fold (one of five), mean over the seeds. Otherwise the mean of the trained
+            network's (two thirds) and of networks that are rewound by 0.95 and trained without the
+            row's fold (one of eight), along the first half of that training. Margins are averaged
+            as probabilities. Where the objective is the prediction, minus the loss takes its place.
         """
         X, target = self._check_queries(X, y)
         model = self._online.models[0]
         is_prediction = self.objective in ("auto", "prediction") and model.loss == "squared_error"
         function = self._objective(model, "loss" if is_prediction else None)
         own_group = self._centres.assign(X, target)
-        objectives = self._online.out_of_fold_objectives(X, target, own_group, function)
-        return objectives.astype(result_dtype(X))
+        return self._online.out_of_fold_objectives(X, target, own_group, function)
 
     def score(self, X, y=None):
-        """Return the synset's fidelity on some rows, measured against the probes.
+        """Return the synset's fidelity on some rows, measured against the probes of `fidelity_`.
 
         Parameters
         ----------
         X : array-like of shape (n_queries, n_features...), or torch Dataset
             Queries, best not seen in `fit`.
-
         y : array-like of shape (n_queries,), default=None
-            Their labels or values; those in a dataset, or the network's own predictions, if None.
-            Rows with labels that `fit` has not seen are left out with a warning, as a fold of a
-            search may lack a class.
+            As of `attribute`. Rows with labels that `fit` has not seen are left out with a
+            warning, as a fold of a search may lack a class.
 
         Returns
         -------
         score : float
             Agreement of the attributions with the effects of leaving the probed groups out of the
-            real rows; higher is better, 1 is perfect. The mean of two correlations of ranks: over
-            the groups, mean over queries; and over all pairs of query and group, less the mean
-            rank of each. NaN with fewer than two probes.
-
-        Notes
-        -----
-        The probes are those of `fidelity_`. For an integer `random_state` they are the same
-        whatever the settings of the synset, as a search over these needs. After a search, the
-        `fidelity_` of the best settings is that of a winner: fit them again with another
-        `random_state` for one that nothing was chosen by.
+            real rows, 1 is perfect: the mean of two correlations of ranks, over the groups, and
+            over all pairs of query and group, less the mean rank of each. NaN with fewer than two
+            probes. For an integer `random_state` the probes do not depend on the synset's settings.
         """
         return fidelity_score(*self._probed_effects(X, y))
 
@@ -687,41 +496,32 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         ----------
         groups : array-like of shape (n,), default=None
             Labels of groups, out of `groups_`.
-
         rows : array-like, default=None
             Training rows to leave out, in the order of `fit`: a boolean mask (n_rows,), or indices.
+            Of a synset that is smaller than the training rows, the nearest synset row of the row's
+            group loses the weight.
 
         Returns
         -------
         network : Module or NeuralNet
-            Of the type that was wrapped, with other weights; a list of them if `n_models > 1`. A
-            skorch net is fitted, with the history and the classes of the one that was wrapped; as
-            that one does, it predicts positions in `classes_` if it was trained in `fit`.
+            Of the type that was wrapped, with other weights; a list of them if `n_models > 1`. For
+            one group, the network that `attribute` evaluates. A skorch net is fitted, with the
+            history and classes of the original.
 
         Raises
         ------
         TypeError
             If neither is given, or `rows` holds neither booleans nor integers.
-
         ValueError
             If a group or row is unknown, or nothing would be left.
-
-        Notes
-        -----
-        Weights of the trained network plus the displacement that leaving the groups out of the
-        synset gives: of one group, the displacement that `attribute` uses. Where the synset is all
-        training rows, single rows are left out of the repeated training; of a smaller synset, the
-        nearest synset row of the row's group loses the weight.
         """
         check_is_fitted(self)
         removed = removed_rows(self.group_labels_, groups, rows)
         codes = np.searchsorted(self.groups_, self.group_labels_)
-        displacements = self._online.without_rows(self._representatives, codes, removed)
+        moves = self._online.without_rows(self._representatives, codes, removed)
+        models = zip(self.estimators_, self._online.models, moves, strict=True)
         networks = [
-            restore(estimator, model, model.theta + displacement[0])
-            for estimator, model, displacement in zip(
-                self.estimators_, self._online.models, displacements, strict=True
-            )
+            restore(network, model, model.theta + move[0]) for network, model, move in models
         ]
         return networks[0] if self.n_models == 1 else networks
 
@@ -731,22 +531,13 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         Parameters
         ----------
         path : str or path-like
-            The file; one that is there is replaced, in one step.
+            A `safetensors <https://github.com/huggingface/safetensors>`_ file; one that is there
+            is replaced, in one step. It holds no code, nor a net's history and optimizer state.
 
         Raises
         ------
         TypeError
             If a parameter or fitted attribute is of a type that cannot be saved.
-
-        See Also
-        --------
-        load : Reads the file.
-
-        Notes
-        -----
-        A `safetensors <https://github.com/huggingface/safetensors>`_ file with checksums: weights
-        and fitted state, but not the code of the network or of callable parameters, nor the
-        training history of a skorch net, the state of its optimizer, and metadata requests.
         """
         check_is_fitted(self)
         save_attributor(self, path)
@@ -759,11 +550,8 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         ----------
         path : str or path-like
             A file that `save` wrote.
-
         estimator : None, Module, NeuralNet or FrozenEstimator, default=None
-            What was the parameter of the same name, with any weights: only the architecture is
-            taken from it. Left as it is.
-
+            What was the parameter of the same name, with any weights.
         **params : dict
             Parameters to replace, such as `device`. Those that were callables have to be given.
 
@@ -776,13 +564,10 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         ------
         OSError
             If there is no such file, or it cannot be read.
-
         TypeError
             If a parameter is not known, or `estimator` is no network.
-
         ValueError
-            If the file is damaged, of a newer version, or of another kind; if the network is not
-            the one that was saved; or if a callable is missing.
+            If the file is damaged or does not fit the network, or a callable is missing.
         """
         return load_attributor(cls, path, estimator, params)
 
@@ -797,15 +582,14 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         Returns
         -------
         names : ndarray of shape (n_groups,), dtype object
-            `"group_"` and the label of each group.
+            `"group_"` and the group's label.
         """
         check_is_fitted(self)
         return np.array([f"group_{label}" for label in self.groups_], dtype=object)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.target_tags.required = True
-        tags.target_tags.multi_output = True
+        tags.target_tags.required = tags.target_tags.multi_output = True
         tags.input_tags.three_d_array = True
         inner = getattr(self.estimator, "estimator", self.estimator)
         if isinstance(inner, NeuralNet):
@@ -814,147 +598,50 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
-    def _check_objective(self, classes, target):
-        """Raise unless the objective goes with the target."""
-        loss = "squared_error" if classes is None else "cross_entropy"
-        resolve_objective(self.objective, loss, n_outputs=n_outputs(classes, target))
+    def _given(self, *names):
+        """Return some parameters by name."""
+        return {name: getattr(self, name) for name in names}
 
-    def _partition(self, X, target, classes, groups, random_state):
-        """Return the label of each row's group."""
-        if groups is not None:
-            return groups
-        n_classes = 1 if classes is None else len(np.unique(target))
-        n_groups = self.n_groups
-        if n_groups == "auto":
-            n_groups = auto_n_groups(len(X), n_classes)
-        return class_wise_kmeans(
-            X, target, n_groups, classification=classes is not None, random_state=random_state
-        )
+    def _train(self, X, y, classes, random_state):
+        """Return the networks, as estimators and as functions; trained if they are not."""
+        settings = self._given("n_models", "input_shape", "weight_decay", "task", "device")
+        settings |= self._given("n_jobs", "verbose") | {"class_order": self.classes}
+        return networks_from_seeds(self.estimator, X, y, classes, random_state, **settings)
 
-    def _as_numbers(self, X):
-        """Return rows as floats, or as integers if the network needs such, and whether it does."""
-        inner = getattr(self.estimator, "estimator", self.estimator)
-        found = integers_of(inner, X, self._input_shape())
-        if found is not None:
-            return found, True
-        return (X if X.dtype.kind == "f" else X.astype(np.float64)), False
-
-    def _input_shape(self):
-        return None if self.input_shape is None else tuple(self.input_shape)
-
-    def _wrap(self, X, target, classes, random_state):
-        """Return the network of each seed, as an estimator and as a function."""
-        trains = self.estimator is None or isinstance(self.estimator, NeuralNet)
-        if self.n_models > 1 and not trains:
-            raise ValueError(
-                f"n_models={self.n_models} needs a network that is trained in fit, a skorch net or "
-                f"None; got {type(self.estimator).__name__}."
-            )
-        is_net = isinstance(self.estimator, NeuralNet)
-        train = partial(
-            wrap,
-            # Without what a former fit left: other processes are sent no weights to train from.
-            clone(self.estimator) if is_net else self.estimator,
-            X,
-            target,
-            classes=classes,
-            input_shape=self._input_shape(),
-            weight_decay=self.weight_decay,
-            device=self.device,
-            output_order=None if classes is None else column_order(self.classes),
-            is_task_given=self.task != "auto",
-            anew=is_net and starts_anew(self.estimator, several=self.n_models > 1),
-        )
-        seeds = [draw_seed(random_state) for _ in range(self.n_models)]
-        return wrap_each(train, seeds, stage="Training", n_jobs=self.n_jobs, verbose=self.verbose)
-
-    def _choose_plan(self, models, rows, n_groups):
-        """Return how groups are to be left out."""
-        return choose_plan(
-            models,
-            rows,
-            solver=self.solver,
-            synset_size=self.synset_size,
-            max_iter=self.max_iter,
-            n_probes=self.n_probes,
-            n_removals=self.n_removals if self.removal == "subsets" else n_groups,
-        )
-
-    def _distil(self, models, rows, plan, seeds):
-        """Return the synset and its loss curve."""
-        if plan.is_whole:
-            return Distilled(whole_synset(rows))
-        generator = torch.Generator().manual_seed(seeds.synset)
-        names = [field.name for field in fields(Distillation)]
-        settings = Distillation(**{name: getattr(self, name) for name in names})
-        is_fixed = not rows.X[:1].is_floating_point()  # integers cannot be moved
-        settings = replace(settings, max_iter=0 if is_fixed else plan.max_iter)
-        start = starting_synset(models[0], rows, settings, generator)
-        leave_out = self._leave_out(seeds.synset)
-        return distil_synset(models, rows, start, leave_out, settings, generator)
-
-    def _leave_groups_out(self, models, rows, plan, seeds, synset):
-        """Return the networks without groups, and probes that no setting of the synset changes."""
+    def _choose_plan(self, models, rows):
+        """Return how groups are left out."""
         n_halves = self.n_removals if self.removal == "subsets" else None
-        usual = SynsetAttributor(
-            batch_size=self.batch_size, n_jobs=self.n_jobs, verbose=self.verbose
-        )
-        return leave_out_and_probe(
-            models,
-            rows,
-            synset,
-            plan,
-            self._leave_out(seeds.starts),
-            usual._leave_out(seeds.probes),
-            removals(synset, n_halves, seeds.removals),
-            seeds,
-            is_datamodel=n_halves is not None,
-        )
-
-    def _training_rows(self, model, X, target, codes):
-        """Return the training rows as tensors, on the network's device."""
-        rows = RowSource.to_keep(X, row_dtype(X, model.dtype), model.device)
-        order = torch.from_numpy(np.argsort(codes, kind="stable")).to(model.device)
-        rows_by_group = list(order.split(np.bincount(codes).tolist()))
-        is_soft = model.loss == "cross_entropy" and target.ndim == 2
-        targets = as_tensor(target, dtype=model.dtype, device=model.device) if is_soft else None
-        if targets is None:
-            targets = one_hot_targets(model, encoded_labels(model, target))
-        return TrainingRows(rows, targets, rows_by_group, self.batch_size)
+        settings = self._given("solver", "synset_size", "max_iter", "n_probes")
+        return choose_plan(models, rows, n_halves=n_halves, **settings)
 
     def _leave_out(self, seed):
-        return LeaveOut(
-            rewind=self.rewind,
-            n_steps=self.n_steps,
-            batch_size=self.batch_size,
-            seed=seed,
-            n_jobs=self.n_jobs,
-            verbose=self.verbose,
-        )
+        """Return how networks are rewound."""
+        settings = self._given("rewind", "n_steps", "batch_size", "n_jobs", "verbose")
+        return LeaveOut(seed=seed, **settings)
+
+    def _distil(self, models, rows, plan, seed):
+        """Return the synset and its loss curve."""
+        names = ("synset_size", "initialization", "distance", "learning_rate", "tol", "verbose")
+        settings = Distillation(max_iter=plan.max_iter, **self._given(*names))
+        return make_synset(models, rows, self._leave_out(seed), settings, is_whole=plan.is_whole)
 
     def _objective(self, model, objective=None):
+        """Return the function behind an objective; behind the parameter if None."""
         name = self.objective if objective is None else objective
-        return resolve_objective(
-            name, model.loss, loss_scale=model.loss_scale, n_outputs=model.n_outputs
-        )
+        scale = {"loss_scale": model.loss_scale, "n_outputs": model.n_outputs}
+        return resolve_objective(name, model.loss, **scale)
 
     def _check_queries(self, X, y, *, drop_unseen=False):
         """Return the validated queries, and the codes of their labels or their values."""
         check_is_fitted(self)
         X, y = rows_of(X, y)
-        refuse_masked(X, "X")
-        with CHECK_TURN:
-            kinds = _NUMBERS if self._takes_integers else _FLOATS
-            X = validate_data(self, X, dtype=kinds, allow_nd=True, reset=False)
-            X = as_integers(X) if self._takes_integers else X
-            check_row_shape(X, self._row_shape)
-            if y is not None and drop_unseen:
-                X, y = rows_of_known_labels(X, y, self.classes_)
-            if y is not None:
-                order = None if self.classes_ is None else column_order(self.classes)
-                n_targets = self._online.models[0].n_outputs
-                y = encode_target(exact_labels(y), self.classes_, X, n_targets, order)
-        X = module_rows(self.estimator_, X, self._input_shape())
+        X = query_rows(self, X, self._row_shape, takes_integers=self._takes_integers)
+        if y is not None and drop_unseen:
+            X, y = rows_of_known_labels(X, y, self.classes_)
+        if y is not None:
+            n_targets = self._online.models[0].n_outputs
+            y = query_target(y, X, self.classes_, self.classes, n_targets)
+        X = module_rows(self.estimator_, X, self.input_shape)
         return X, self._online.predictions(X) if y is None else y
 
     def _probed_effects(self, X, y=None):
@@ -963,7 +650,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         function = self._objective(self._online.models[0])
         return probed_effects(self._online, self._probes, X, target, function)
 
-    def _expose(self, distilled):
+    def _describe(self, distilled):
         """Set the fitted attributes that describe the synset."""
         synset = distilled.synset
         self.X_synset_, self.y_synset_ = as_array(synset.X), as_array(synset.y)
@@ -971,12 +658,3 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         self.synset_groups_ = self.groups_[as_array(synset.group)]
         self.matching_loss_curve_ = np.array(distilled.loss_curve)
         self.n_iter_ = len(distilled.loss_curve)
-
-
-def _check_several_groups(groups, X):
-    """Raise unless there is more than one group."""
-    if len(groups) < 2:
-        n_rows = f"{len(X)} sample" + "s" * (len(X) > 1)
-        raise ValueError(
-            f"At least 2 groups are needed to leave one out, got {len(groups)} of {n_rows}."
-        )

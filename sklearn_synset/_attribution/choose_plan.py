@@ -39,6 +39,9 @@ class Plan:
     n_probes : int
         Groups that are left out of the real rows to measure the fidelity.
 
+    n_halves : int or None
+        Random halves of the groups that effects are regressed from; None leaves out each group.
+
     reasons : tuple of str
         A line for each choice.
     """
@@ -48,6 +51,7 @@ class Plan:
     is_whole: bool
     max_iter: int
     n_probes: int
+    n_halves: int | None
     reasons: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -62,7 +66,7 @@ def choose_plan(
     synset_size: int | str,
     max_iter: int | str,
     n_probes: int | str,
-    n_removals: int,
+    n_halves: int | None,
 ) -> Plan:
     """Choose how groups are left out.
 
@@ -77,8 +81,8 @@ def choose_plan(
     solver, synset_size, max_iter, n_probes
         As of the estimator.
 
-    n_removals : int
-        Sets of groups that are left out.
+    n_halves : int or None
+        As of `Plan`.
 
     Returns
     -------
@@ -109,6 +113,7 @@ def choose_plan(
     no distillation       otherwise                                gains 0.00-0.03 of LOO
     ====================  =======================================  ===============================
     """
+    n_removals = n_halves or len(rows.rows_by_group)
     reasons: list[str] = []
     recipes = [model.recipe for model in models]
     unknown = next((each for each in recipes if not isinstance(each, Recipe)), None)
@@ -198,7 +203,7 @@ def choose_plan(
         how = "a usual training on the real rows" if n_starts else "rewinding on the real rows"
     reasons.append(f"fidelity: from up to {probes} groups, by {how}.")
     name = "replay" if is_replay else "mixed" if n_starts else "rewind"
-    return Plan(name, n_starts, is_whole, n_iter, probes, tuple(reasons))
+    return Plan(name, n_starts, is_whole, n_iter, probes, n_halves, tuple(reasons))
 
 
 def _may_be_mixed(models: list[FunctionalModel], rows: TrainingRows, n_removals: int) -> bool:

@@ -14,10 +14,12 @@ from sklearn_synset._attribution.out_of_fold_scores import own_group_objectives
 from sklearn_synset._attribution.rewound_networks import plan_and_leave_out
 from sklearn_synset._attribution.row_effects import RowEffects
 from sklearn_synset._attribution.rows_left_out import in_two_groups
-from sklearn_synset._data.input_checks import finite
+from sklearn_synset._attribution.standard_error import standard_error
+from sklearn_synset._data.input_checks import finite, result_dtype
 from sklearn_synset._data.row_source import RowSource, in_batches
 from sklearn_synset._data.training_data import TrainingRows
 from sklearn_synset._network.functional_model import FunctionalModel
+from sklearn_synset._network.training_loss import encoded_labels
 from sklearn_synset._objective.evaluation import evaluate_objective
 from sklearn_synset._objective.network_set import NetworkSet
 from sklearn_synset._objective.objective import Objective
@@ -77,19 +79,24 @@ class LeaveOutNetworks:
         """Leave out what can be computed anew."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
-    @cached_property
-    def row_effects(self) -> list[RowEffects]:
-        """First-order effects of single training rows on each network."""
+    @property
+    def training_rows(self) -> TrainingRows:
+        """The training rows; a ValueError if they were dropped."""
         if self.rows is None:
             raise ValueError(
                 "Effects of single training rows need the training rows, and they were dropped; "
                 "fit again, or ask for level='groups'."
             )
-        found = []
+        return self.rows
+
+    @cached_property
+    def row_effects(self) -> list[RowEffects]:
+        """First-order effects of single training rows on each network."""
+        found, rows = [], self.training_rows
         for model, plan in zip(self.models, self.plans, strict=True):
             if isinstance(plan, ReplayPlan) or plan.preconditioner is not None:
                 plan = self.leave_out.plan(model, self.synset)
-            found.append(RowEffects(model, self.rows, self.synset, plan, self.leave_out.seed))
+            found.append(RowEffects(model, rows, self.synset, plan, self.leave_out.seed))
         return found
 
     @cached_property
@@ -208,7 +215,7 @@ class LeaveOutNetworks:
                 own_group_objectives(model, self.synset, self.leave_out, rows, y, groups, objective)
                 for model in self.models
             ]
-        return as_array(torch.stack(values).double().mean(0))
+        return as_array(torch.stack(values).double().mean(0)).astype(result_dtype(X))
 
     def attributions(self, X: np.ndarray, target: np.ndarray, objective: Objective) -> np.ndarray:
         """Return the effect (q, K) of each group on each query, mean over networks."""
@@ -265,10 +272,18 @@ class LeaveOutNetworks:
         return in_smaller_chunks(evaluate, min(self.leave_out.batch_size, len(X)), "rows")
 
 
-def encoded_labels(model: FunctionalModel, target: np.ndarray) -> torch.Tensor:
-    """Return codes or values as a tensor that the model's objectives take."""
-    dtype = torch.long if model.loss == "cross_entropy" else model.dtype
-    return as_tensor(target, dtype=dtype, device=model.device)
+def attribution_to_groups(
+    online: LeaveOutNetworks,
+    X: np.ndarray,
+    target: np.ndarray,
+    objective: Objective,
+    *,
+    return_std: bool,
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return attributions (q, K) of the dtype of X, and their standard error if asked for."""
+    effects, dtype = online.attributions_by_network(X, target, objective), result_dtype(X)
+    error = standard_error(effects).astype(dtype) if return_std else None
+    return effects.mean(0).astype(dtype), error
 
 
 def leave_groups_out(

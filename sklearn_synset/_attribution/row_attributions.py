@@ -4,11 +4,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from sklearn_synset._attribution.leave_out_networks import LeaveOutNetworks, encoded_labels
+from sklearn_synset._attribution.leave_out_networks import LeaveOutNetworks
 from sklearn_synset._attribution.row_allocation import share_out, share_out_remainder
 from sklearn_synset._attribution.standard_error import check_several_networks, standard_error
-from sklearn_synset._data.input_checks import result_dtype
+from sklearn_synset._data.input_checks import check_option, result_dtype
 from sklearn_synset._data.row_source import RowSource, row_slices
+from sklearn_synset._network.training_loss import encoded_labels
 from sklearn_synset._objective.objective import Objective
 from sklearn_synset._runtime.torch_interop import as_array
 
@@ -126,7 +127,18 @@ def most_influential(
     -------
     indices, values : ndarray of shape (q, n_rows)
         As of `largest_attributions`; values of the dtype of `X`.
+
+    Raises
+    ------
+    ValueError
+        If there are not so many training rows, or there is no such direction.
     """
+    check_option("direction", direction, ("both", "helpful", "harmful"))
+    most = len(online.training_rows.X)
+    if not isinstance(n_rows, (int, np.integer)) or not 1 <= n_rows <= most:
+        raise ValueError(
+            f"n_rows={n_rows!r} has to be an int between 1 and the number of training rows, {most}."
+        )
     parts = [
         largest_attributions(each.mean(0), n_rows, direction)
         for _, each in sample_attributions(online, X, target, objective)

@@ -6,6 +6,8 @@ import numpy as np
 from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_consistent_length
 
+from sklearn_synset._data.row_source import at_once, row_slices
+
 # scikit-learn's checks replace the warning filters of the process for a moment; of two threads that
 # do, the later may set back what the earlier had replaced.
 CHECK_TURN = threading.RLock()
@@ -45,6 +47,13 @@ def check_row_shape(X: np.ndarray, expected: tuple[int, ...]) -> None:
         )
 
 
+def check_option(name: str, value: object, options: tuple[str, ...]) -> None:
+    """Raise a ValueError unless a value is one of some options."""
+    if value not in options:
+        *first, last = map(repr, options)
+        raise ValueError(f"{name}={value!r} is not known; expected {', '.join(first)} or {last}.")
+
+
 def check_groups(groups: object, X: np.ndarray) -> np.ndarray:
     """Return the label of each row's group.
 
@@ -81,6 +90,17 @@ def check_groups(groups: object, X: np.ndarray) -> np.ndarray:
     return labels
 
 
+def numbered_groups(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the different groups (K,), sorted, and the code (n,) of each row's; at least two."""
+    groups, codes = np.unique(labels, return_inverse=True)
+    if len(groups) < 2:
+        n_rows = f"{len(labels)} sample" + "s" * (len(labels) > 1)
+        raise ValueError(
+            f"At least 2 groups are needed to leave one out, got {len(groups)} of {n_rows}."
+        )
+    return groups, codes
+
+
 def exact_labels(labels: object) -> object:
     """Return labels such that no integer becomes a float on its way into an array.
 
@@ -115,6 +135,21 @@ def exact_labels(labels: object) -> object:
 def result_dtype(X: np.ndarray) -> np.dtype:
     """Return the dtype of results for rows: theirs, and float64 for integers."""
     return X.dtype if X.dtype.kind == "f" else np.dtype(np.float64)
+
+
+def as_integers(X: np.ndarray) -> np.ndarray:
+    """Return queries as 64-bit integers; a ValueError if some are none."""
+    if X.dtype.kind == "f" and not are_integers(X):
+        wrong = X[X != np.floor(X)]
+        raise ValueError(f"X must hold integers, as in fit; got {float(wrong[0]):.6g}.")
+    return X.astype(np.int64)
+
+
+def are_integers(X: np.ndarray) -> bool:
+    """Tell whether all values are whole numbers that 64-bit integers hold."""
+    if max(X.max(), -X.min()) >= 2**63:
+        return False
+    return all((X[rows] == np.floor(X[rows])).all() for rows in row_slices(len(X), at_once(X)))
 
 
 def refuse_missing(labels: np.ndarray, name: str) -> None:

@@ -46,7 +46,7 @@ def auto_n_groups(n_rows: int, n_classes: int) -> int:
 def class_wise_kmeans(
     X: np.ndarray,
     y: np.ndarray,
-    n_groups: int,
+    n_groups: int | str,
     *,
     classification: bool,
     random_state: np.random.RandomState,
@@ -61,9 +61,9 @@ def class_wise_kmeans(
     y : ndarray of shape (n,) or (n, t)
         Class labels, or targets.
 
-    n_groups : int
-        Number of groups, shared among the classes in proportion to their rows (largest
-        remainder), at least one each.
+    n_groups : int or "auto"
+        Number of groups, "auto" as of `auto_n_groups`; shared among the classes in proportion to
+        their rows (largest remainder), at least one each.
 
     classification : bool
         Whether `y` holds labels. Targets are clustered along with the features instead.
@@ -107,6 +107,9 @@ def class_wise_kmeans(
     (True, True)
     """
     n_rows = len(X)
+    if n_groups == "auto":
+        n_groups = auto_n_groups(n_rows, len(np.unique(y)) if classification else 1)
+    n_groups = int(n_groups)
     if n_groups > n_rows:
         raise ValueError(f"There are fewer rows than groups: {n_rows} rows, n_groups={n_groups}.")
     share_fitted = max(_FITTED_ROWS, _FITTED_ROWS_A_GROUP * n_groups) / n_rows

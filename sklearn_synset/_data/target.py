@@ -11,6 +11,8 @@ from skorch import NeuralNet, NeuralNetClassifier, NeuralNetRegressor
 from torch import nn
 
 from sklearn_synset._data.input_checks import (
+    CHECK_TURN,
+    exact_labels,
     refuse_masked,
     refuse_missing,
     sorted_labels,
@@ -216,6 +218,15 @@ def encode_target(
     return _encoded(values, classes, X, n_outputs, order)
 
 
+def query_target(
+    y: object, X: np.ndarray, classes: np.ndarray | None, class_order: object, n_outputs: int
+) -> np.ndarray:
+    """Return `encode_target` of labels whose probabilities come in the order that the user gave."""
+    order = None if classes is None else column_order(class_order)
+    with CHECK_TURN:
+        return encode_target(exact_labels(y), classes, X, n_outputs, order)
+
+
 def _encoded(
     y: np.ndarray,
     classes: np.ndarray | None,
@@ -266,7 +277,8 @@ def rows_of_known_labels(
         If some are left out.
     """
     refuse_masked(y, "y")
-    labels = np.asarray(check_array(y, dtype=None, ensure_2d=False, input_name="y"))
+    with CHECK_TURN:
+        labels = np.asarray(check_array(y, dtype=None, ensure_2d=False, input_name="y"))
     if classes is None or labels.shape != (len(X),):
         return X, y
     unseen = unknown_labels(labels, classes)

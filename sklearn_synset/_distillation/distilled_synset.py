@@ -1,6 +1,6 @@
 """The rows of a synset: how many, where they start, and their distillation."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -52,6 +52,33 @@ def _synset_sizes(group_sizes: np.ndarray, distillation: Distillation) -> np.nda
         return np.full(len(group_sizes), int(distillation.synset_size))
     largest = max(_LARGEST_AUTO_SIZE, min(_LARGEST_OF_FEW, _MOST_AUTO_ROWS // len(group_sizes)))
     return auto_sizes(group_sizes, _AUTO_SHARE, largest)
+
+
+def make_synset(
+    models: list[FunctionalModel],
+    rows: TrainingRows,
+    leave_out: LeaveOut,
+    distillation: Distillation,
+    *,
+    is_whole: bool,
+) -> Distilled:
+    """Return all training rows as synset, or distil one.
+
+    Parameters
+    ----------
+    models, rows, leave_out, distillation
+        As of `distil_synset`.
+
+    is_whole : bool
+        Whether the synset is all training rows.
+    """
+    if is_whole:
+        return Distilled(whole_synset(rows))
+    generator = torch.Generator().manual_seed(leave_out.seed)
+    if not rows.X[:1].is_floating_point():  # integers cannot be moved
+        distillation = replace(distillation, max_iter=0)
+    start = starting_synset(models[0], rows, distillation, generator)
+    return distil_synset(models, rows, start, leave_out, distillation, generator)
 
 
 def starting_synset(

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from skorch import NeuralNet
 
+from sklearn_synset._data.input_checks import are_integers
 from sklearn_synset._data.row_source import Rows, at_once, row_slices
 from sklearn_synset._network.checks import reshape_rows
 from sklearn_synset._network.functional_model import FunctionalModel, copy_module
@@ -70,7 +71,7 @@ def integer_rows(
     if not len(changed):
         return None
     some = X[changed[:_N_TRIED]]
-    if _are_integers(X) and outputs(some.astype(np.int64), torch.int64) is not None:
+    if are_integers(X) and outputs(some.astype(np.int64), torch.int64) is not None:
         return X.astype(np.int64)
     exact, rounded = outputs(some, torch.float64), outputs(some, parameter.dtype)
     if exact is not None and rounded is not None and not _are_close(exact, rounded):
@@ -113,12 +114,14 @@ def integers_of(
     return integer_rows(net.module_, X, input_shape)
 
 
-def as_integers(X: np.ndarray) -> np.ndarray:
-    """Return queries as 64-bit integers; a ValueError if some are none."""
-    if X.dtype.kind == "f" and not _are_integers(X):
-        wrong = X[X != np.floor(X)]
-        raise ValueError(f"X must hold integers, as in fit; got {float(wrong[0]):.6g}.")
-    return X.astype(np.int64)
+def as_numbers(
+    network: object, X: np.ndarray, input_shape: tuple[int, ...] | None
+) -> tuple[np.ndarray, bool]:
+    """Return rows as floats, or as integers if the network needs such, and whether it does."""
+    found = integers_of(getattr(network, "estimator", network), X, input_shape)
+    if found is not None:
+        return found, True
+    return (X if X.dtype.kind == "f" else X.astype(np.float64)), False
 
 
 def hold_identifiers(model: FunctionalModel, X: Rows) -> bool:
@@ -175,12 +178,6 @@ def _needed_integers(outputs: Callable, X: np.ndarray, dtype: torch.dtype) -> np
 def _are_close(first: torch.Tensor, second: torch.Tensor) -> bool:
     is_same = first.shape == second.shape
     return is_same and torch.allclose(first, second, rtol=1e-3, atol=1e-3)
-
-
-def _are_integers(X: np.ndarray) -> bool:
-    if max(X.max(), -X.min()) >= 2**63:
-        return False
-    return all((X[rows] == np.floor(X[rows])).all() for rows in row_slices(len(X), at_once(X)))
 
 
 def _rows_changed(X: np.ndarray, dtype: torch.dtype) -> np.ndarray:

@@ -6,6 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from sklearn_synset._data.row_source import Rows
 from sklearn_synset._network.functional_model import FunctionalModel
 from sklearn_synset._network.layer_calls import layer_calls
+from sklearn_synset._runtime.torch_interop import one_thread_if_small
 
 _GRADIENT_OVER_FORWARD = 3
 _CONVOLUTION = 8  # operations of a product that take as long as one of networks' convolutions
@@ -57,6 +58,11 @@ def cost_of_gradient(model: FunctionalModel, X: Rows, flops: int | None = None) 
 def multiplications(model: FunctionalModel, X: Rows) -> int:
     """Return what a row's way through a network costs, as many as weights at least."""
     return max(model.n_parameters, cost_of_gradient(model, X) // (2 * _GRADIENT_OVER_FORWARD))
+
+
+def use_one_thread_if_small(model: FunctionalModel, X: Rows, n_networks: int) -> None:
+    """Keep torch to one thread where so many networks take little work for up to 500 rows of X."""
+    one_thread_if_small(n_networks * multiplications(model, X) * min(len(X), 500))
 
 
 def widest_output(model: FunctionalModel, X: Rows) -> int:

@@ -1,10 +1,13 @@
 """The loss that a network was trained with, row by row, and the targets that it takes."""
 
+import numpy as np
 import torch
 
-from sklearn_synset._data.row_source import Rows, in_batches
+from sklearn_synset._data.row_source import Rows, RowSource, in_batches, row_dtype
+from sklearn_synset._data.training_data import TrainingRows
 from sklearn_synset._network.functional_model import FunctionalModel
 from sklearn_synset._runtime.memory import in_smaller_chunks
+from sklearn_synset._runtime.torch_interop import as_tensor
 
 
 def row_loss(model: FunctionalModel, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -39,6 +42,44 @@ def one_hot_targets(model: FunctionalModel, y: torch.Tensor) -> torch.Tensor:
     if model.loss == "cross_entropy":
         return torch.nn.functional.one_hot(y, model.n_outputs).to(model.dtype)
     return y.to(model.dtype).reshape(len(y), -1)
+
+
+def encoded_labels(model: FunctionalModel, target: np.ndarray) -> torch.Tensor:
+    """Return codes or values as a tensor that the model's objectives take."""
+    dtype = torch.long if model.loss == "cross_entropy" else model.dtype
+    return as_tensor(target, dtype=dtype, device=model.device)
+
+
+def training_rows(
+    model: FunctionalModel, X: np.ndarray, target: np.ndarray, codes: np.ndarray, batch_size: int
+) -> TrainingRows:
+    """Return the training rows as tensors, on the network's device.
+
+    Parameters
+    ----------
+    model : FunctionalModel
+        The network.
+
+    X : ndarray of shape (n, d...)
+        Rows as its module receives them.
+
+    target : ndarray of shape (n,) or (n, C)
+        Codes of labels, class probabilities, or values.
+
+    codes : ndarray of shape (n,)
+        Group of each row, in [0, K).
+
+    batch_size : int
+        Most rows to evaluate at once.
+    """
+    rows = RowSource.to_keep(X, row_dtype(X, model.dtype), model.device)
+    order = torch.from_numpy(np.argsort(codes, kind="stable")).to(model.device)
+    rows_by_group = list(order.split(np.bincount(codes).tolist()))
+    if model.loss == "cross_entropy" and target.ndim == 2:
+        targets = as_tensor(target, dtype=model.dtype, device=model.device)
+    else:
+        targets = one_hot_targets(model, encoded_labels(model, target))
+    return TrainingRows(rows, targets, rows_by_group, batch_size)
 
 
 def residual_norm(

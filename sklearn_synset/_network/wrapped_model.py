@@ -2,7 +2,6 @@
 
 import copy
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -10,9 +9,7 @@ import numpy as np
 import torch
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
-from sklearn.utils import check_random_state
 from skorch import NeuralNet, NeuralNetBinaryClassifier
-from tqdm.auto import tqdm
 
 from sklearn_synset._data.row_source import row_dtype
 from sklearn_synset._data.target import n_outputs
@@ -38,7 +35,6 @@ from sklearn_synset._network.skorch_net import (
     read_weight_decay,
     warn_if_rows_are_held_back,
 )
-from sklearn_synset._runtime.parallel import in_parallel
 from sklearn_synset._runtime.torch_interop import (
     as_tensor,
     check_device,
@@ -46,7 +42,7 @@ from sklearn_synset._runtime.torch_interop import (
     resolve_device,
 )
 
-__all__ = ["FunctionalModel", "restore", "untrained_model", "wrap", "wrap_each"]
+__all__ = ["FunctionalModel", "restore", "untrained_model", "wrap"]
 
 _N_TRIED, _WELL_FITTED = 1000, 0.1
 _Model = TypeVar("_Model", torch.nn.Module, NeuralNet)
@@ -239,70 +235,6 @@ def untrained_model(
     model = _freeze_net(initialized, training)
     target = _target_of(initialized, model, training)
     return replace(model, recipe=_recipe(initialized, model, target, seed, keeps_instance=True))
-
-
-def wrap_each(
-    wrap_one: Callable[..., tuple[torch.nn.Module | NeuralNet, FunctionalModel]],
-    seeds: list[int],
-    *,
-    stage: str,
-    n_jobs: int | None,
-    verbose: int,
-) -> list[tuple[torch.nn.Module | NeuralNet, FunctionalModel]]:
-    """Wrap a model several times, from different seeds.
-
-    Parameters
-    ----------
-    wrap_one : callable
-        `wrap` with all its arguments but `random_state` and `verbose`.
-
-    seeds : list of int
-        Seed of each training.
-
-    stage : str
-        What a progress bar calls them.
-
-    n_jobs : int or None
-        Trainings to run at once; a single one runs here.
-
-    verbose : int
-        Shows a progress bar if positive: over the networks, or the epochs of a single one.
-
-    Returns
-    -------
-    networks : list of tuple
-        What `wrap` returns, the same to the bit for any `n_jobs`.
-    """
-    is_single = len(seeds) == 1
-    jobs = [(wrap_one, seed, verbose if is_single else 0) for seed in seeds]
-    results = map(_unpacked, in_parallel(_wrap_one, jobs, n_jobs=n_jobs, is_worth_it=not is_single))
-    hidden = not verbose or is_single
-    return list(tqdm(results, total=len(jobs), desc=stage, unit="network", disable=hidden))
-
-
-def _wrap_one(wrap_one: Callable, seed: int, verbose: int) -> tuple:
-    network, model = wrap_one(random_state=check_random_state(seed), verbose=verbose)
-    if not isinstance(network, NeuralNet):
-        return network, model
-    return _Packed(type(network), dict(vars(network))), model
-
-
-@dataclass(frozen=True, eq=False)
-class _Packed:
-    """A net on its way between processes: skorch's own pickling refuses classes of a script."""
-
-    cls: type[NeuralNet]
-    state: dict
-
-
-def _unpacked(pair: tuple) -> tuple[torch.nn.Module | NeuralNet, FunctionalModel]:
-    """Return a network as `wrap` returned it."""
-    packed, model = pair
-    if not isinstance(packed, _Packed):
-        return packed, model
-    network = object.__new__(packed.cls)
-    vars(network).update(packed.state)
-    return network, model
 
 
 def restore(estimator_: _Model, model: FunctionalModel, theta: torch.Tensor) -> _Model:

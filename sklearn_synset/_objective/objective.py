@@ -7,8 +7,11 @@ that "objective with all data minus objective without the group" is positive whe
 from collections.abc import Callable
 from functools import partial
 
+import numpy as np
 import torch
 from torch.func import vmap
+
+from sklearn_synset._data.target import n_outputs
 
 Objective = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -217,6 +220,14 @@ def resolve_objective(
     if n_outputs is not None:
         _try_out(function, loss, n_outputs)
     return function
+
+
+def check_objective(
+    objective: str | Objective, classes: np.ndarray | None, target: np.ndarray
+) -> None:
+    """Raise a ValueError unless an objective goes with labels, or values if `classes` is None."""
+    loss = "squared_error" if classes is None else "cross_entropy"
+    resolve_objective(objective, loss, n_outputs=n_outputs(classes, target))
 
 
 def _named(objective: str, loss: str, loss_scale: float) -> Objective:

@@ -3,7 +3,11 @@
 import torch
 
 from sklearn_synset._attribution.choose_plan import Plan
-from sklearn_synset._attribution.leave_out_networks import LeaveOutNetworks, leave_groups_out
+from sklearn_synset._attribution.leave_out_networks import (
+    LeaveOutNetworks,
+    leave_groups_out,
+    removals,
+)
 from sklearn_synset._data.training_data import TrainingRows
 from sklearn_synset._network.functional_model import FunctionalModel
 from sklearn_synset._network.recipe import Recipe
@@ -28,11 +32,7 @@ def leave_out_and_probe(
     synset: Synset,
     plan: Plan,
     leave_out: LeaveOut,
-    usual: LeaveOut,
-    kept: torch.Tensor,
     seeds: PlanSeeds,
-    *,
-    is_datamodel: bool,
 ) -> tuple[LeaveOutNetworks, Probes]:
     """Leave groups out by a plan, and measure some effects on the real rows.
 
@@ -51,19 +51,11 @@ def leave_out_and_probe(
         How.
 
     leave_out : LeaveOut
-        How networks are rewound.
-
-    usual : LeaveOut
-        How they are rewound for probes, whatever the settings.
-
-    kept : Tensor of shape (R, K)
-        Groups that are kept, for each removal.
+        How networks are rewound. For probes they are rewound in the usual way, whatever the
+        settings.
 
     seeds : PlanSeeds
         Of what is random.
-
-    is_datamodel : bool
-        Whether effects are regressed from the removals.
 
     Returns
     -------
@@ -73,10 +65,18 @@ def leave_out_and_probe(
     probes : Probes
         The same for any settings of the synset.
     """
+    is_datamodel = plan.n_halves is not None
+    kept = removals(synset, plan.n_halves, seeds.removals)
     generator = torch.Generator().manual_seed(seeds.probes)
     probed = draw_probes(synset.n_groups, plan.n_probes, generator)
     plans = _replay_plans(models, rows, plan, leave_out, seeds)
     if plans is None:
+        usual = LeaveOut(
+            batch_size=leave_out.batch_size,
+            seed=seeds.probes,
+            n_jobs=leave_out.n_jobs,
+            verbose=leave_out.verbose,
+        )
         probes = rewound_probes(models, rows, usual, probed, generator)
         networks, _ = leave_groups_out(
             models, synset, leave_out, None, kept, rows, is_datamodel=is_datamodel

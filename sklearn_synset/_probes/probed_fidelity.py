@@ -6,8 +6,9 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Bunch
 
-from sklearn_synset._attribution.leave_out_networks import LeaveOutNetworks, encoded_labels
+from sklearn_synset._attribution.leave_out_networks import LeaveOutNetworks
 from sklearn_synset._data.input_checks import finite
+from sklearn_synset._network.training_loss import encoded_labels
 from sklearn_synset._objective.objective import Objective
 from sklearn_synset._probes.probes import Probes
 from sklearn_synset._runtime.torch_interop import as_array
@@ -17,6 +18,7 @@ from sklearn_synset._statistics.slope import least_squares_slope
 
 _LOW_CORRELATION = 0.35
 _WRONG_SIZE = 2.0
+_N_QUERIES = 300
 
 
 def probed_effects(
@@ -67,6 +69,21 @@ def measured_effects(
     y, size = encoded_labels(online.models[0], target), online.leave_out.batch_size
     effects = probes.effects(online.models, online.rows_of(X), y, objective, size)
     return finite(effects, "measured effects")
+
+
+def fidelity_on_some_rows(
+    online: LeaveOutNetworks,
+    probes: Probes,
+    X: np.ndarray,
+    target: np.ndarray,
+    objective: Objective,
+    groups: np.ndarray,
+    seed: int,
+) -> Bunch:
+    """Return `measured_fidelity` on at most 300 of the rows X, drawn by a seed."""
+    some = np.random.RandomState(seed).permutation(len(X))[:_N_QUERIES]
+    predicted, measured = probed_effects(online, probes, X[some], target[some], objective)
+    return measured_fidelity(predicted, measured, groups[probes.groups])
 
 
 def measured_fidelity(predicted: np.ndarray, measured: np.ndarray, groups: np.ndarray) -> Bunch:

@@ -38,19 +38,16 @@ class LeaveOut:
 
     Parameters
     ----------
-    solver : "gradient_descent" or callable
-        A callable has the signature of `displacements`.
-
-    rewind : float or "auto"
+    rewind : float or "auto", default="auto"
         As of `rewound`; "auto" as of `auto_rewind`.
 
-    n_steps, step_size, damping
+    n_steps : int, default=200
         As of `plan_retraining`.
 
-    batch_size : int
+    batch_size : int, default=4096
         Bounds the rows that are evaluated at once, over all networks, to 16 times as many.
 
-    seed : int
+    seed : int, default=0
         Seed of the curvature's power iteration.
 
     n_jobs : int or None, default=None
@@ -60,10 +57,10 @@ class LeaveOut:
         Shows progress bars if positive.
     """
 
-    rewind: float | str
-    n_steps: int
-    batch_size: int
-    seed: int
+    rewind: float | str = "auto"
+    n_steps: int = 200
+    batch_size: int = 4096
+    seed: int = 0
     n_jobs: int | None = None
     verbose: int = 0
 

@@ -10,7 +10,7 @@ from sklearn_synset._network.training_loss import row_loss
 
 @dataclass(frozen=True, eq=False)
 class Synset:
-    r"""Synthetic rows that stand for what each group of training rows does to a network.
+    r"""Synthetic rows that represent what each group of training rows does to a network.
 
     Parameters
     ----------
@@ -31,8 +31,8 @@ class Synset:
 
     Notes
     -----
-    Group k's part of the mean loss, :math:`\frac{1}{n} \sum_{i \in k} \ell_i(\theta)`, is stood
-    for by :math:`\frac{1}{n} \sum_{j \in S_k} w_j \ell(f_\theta(x_j), y_j)`.
+    Group k's part of the mean loss, :math:`\frac{1}{n} \sum_{i \in k} \ell_i(\theta)`, is
+    approximated by :math:`\frac{1}{n} \sum_{j \in S_k} w_j \ell(f_\theta(x_j), y_j)`.
     """
 
     X: torch.Tensor
@@ -59,7 +59,7 @@ class Synset:
 def data_loss(
     model: FunctionalModel, synset: Synset, theta: torch.Tensor, kept: torch.Tensor
 ) -> torch.Tensor:
-    r"""Return the mean loss of the training rows that the synset rows of some groups stand for.
+    r"""Return the mean loss of the training rows that the synset rows of some groups represent.
 
     Parameters
     ----------

@@ -250,7 +250,7 @@ def keep_global_state(seed: int | None = None) -> Iterator[None]:
                 torch.set_num_threads(n_threads)
 
 
-def use_one_thread_if_small(n_multiplications: float) -> None:
+def one_thread_if_small(n_multiplications: float) -> None:
     """Keep torch to one thread where more would mostly wait for each other.
 
     Parameters

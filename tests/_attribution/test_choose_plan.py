@@ -69,7 +69,7 @@ def rows_of(n_rows):
 
 def chosen(models, n_rows, **settings):
     defaults = {"solver": "auto", "synset_size": "auto", "max_iter": "auto", "n_probes": "auto"}
-    return choose_plan(models, rows_of(n_rows), n_removals=10, **defaults | settings)
+    return choose_plan(models, rows_of(n_rows), n_halves=10, **defaults | settings)
 
 
 @pytest.mark.parametrize("name", TABLE)

@@ -8,9 +8,9 @@ from sklearn_synset._runtime.torch_interop import (
     as_array,
     as_tensor,
     keep_global_state,
+    one_thread_if_small,
     resolve_device,
     torch_generator,
-    use_one_thread_if_small,
 )
 
 
@@ -100,7 +100,7 @@ def test_torch_has_one_thread_where_operations_are_small(cost, expected):
     torch.set_num_threads(2)
     try:
         with keep_global_state():
-            use_one_thread_if_small(cost)
+            one_thread_if_small(cost)
             assert torch.get_num_threads() == expected
         assert torch.get_num_threads() == 2
     finally:
