@@ -404,7 +404,9 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X, y, objective
+        X : array-like of shape (n_queries, n_features...), or torch Dataset
+            Queries.
+        y, objective : default=None
             As of `attribute`.
         n_rows : int, default=5
             Rows to return for each query.
