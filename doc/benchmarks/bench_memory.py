@@ -136,10 +136,9 @@ def table(sources, rows, groups, max_iter, names):
 
 STAGES = {
     "sklearn_synset._synset_attributor": (
-        *("validate_data", "check_range", "wrap", "choose_plan", "representatives_of"),
-        *("group_centres", "leave_groups_out"),
+        *("training_data", "class_wise_kmeans", "networks_from_seeds", "training_rows"),
+        *("choose_plan", "leave_out_and_probe", "representatives_of", "group_centres"),
     ),
-    "sklearn_synset._synset_attributor.SynsetAttributor": ("_partition", "_training_rows"),
     "sklearn_synset._distillation.distilled_synset": ("residual_norm", "starting_rows"),
     "sklearn_synset._distillation.distil": ("row_bounds",),
     "sklearn_synset._distillation.anchors": ("training_gradients",),
