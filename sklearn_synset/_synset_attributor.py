@@ -17,10 +17,21 @@ from sklearn_synset._attribution.row_attributions import attribution_to_rows, mo
 from sklearn_synset._attribution.rows_left_out import representatives_of
 from sklearn_synset._data.dataset_rows import rows_of
 from sklearn_synset._data.group_assignment import group_centres
-from sklearn_synset._data.input_checks import check_groups, check_option, numbered_groups
+from sklearn_synset._data.input_checks import (
+    check_groups,
+    check_option,
+    check_sample_weight,
+    numbered_groups,
+)
 from sklearn_synset._data.partition import class_wise_kmeans
 from sklearn_synset._data.removed_rows import removed_rows
-from sklearn_synset._data.target import label_codes, query_target, read_target, rows_of_known_labels
+from sklearn_synset._data.target import (
+    label_codes,
+    loss_of_target,
+    query_target,
+    read_target,
+    rows_of_known_labels,
+)
 from sklearn_synset._data.validated_rows import query_rows, training_data
 from sklearn_synset._distillation.distilled_synset import Distillation, make_synset
 from sklearn_synset._network.identifier_rows import as_numbers
@@ -63,7 +74,8 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
     estimator : None, Module, NeuralNet or FrozenEstimator, default=None
         The network to explain. A trained :class:`torch.nn.Module` and a
         :class:`~sklearn.frozen.FrozenEstimator` of a fitted skorch net are explained as they are.
-        A skorch net is cloned and trained in `fit`, None trains a small network.
+        A skorch net is cloned and trained in `fit`, None trains a small network. Of several outputs
+        in a tuple, the first is explained.
     n_groups : int or "auto", default="auto"
         Groups to make by k-means within each class, if `fit` is given none; "auto" makes one for
         every 20 rows, at most 100 and at least two a class.
@@ -109,12 +121,14 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         What is attributed: "margin" (log-odds of the label, in nats), "probability", "logit",
         "loss" or "prediction" (regression, in the target's unit). "auto" is the margin for labels
         and the prediction for values. A callable maps outputs (..., n, C) and labels (n,) to
-        values (..., n), larger for a better model.
+        values (..., n), larger for a better model. Of several labels a row, y is (n, C), and the
+        named ones are means over the labels.
     task : {"auto", "classification", "multilabel", "regression"}, default="auto"
         What `y` holds. "auto" takes strings, booleans and integers (and floats that are at most 20
         different integers) for labels and other floats for values, unless the criterion of a
         skorch net says otherwise; what may be both is refused. Class probabilities (n_rows,
-        n_classes) are labels, too. "multilabel" is not offered yet.
+        n_classes) are labels, too. "multilabel": 0 and 1, (n_rows, n_labels), with one logit a
+        label, as a net under :class:`torch.nn.BCEWithLogitsLoss` has.
     classes : array-like of shape (n_classes,), default=None
         All labels, for those without training rows; in the order of the outputs of a network that
         is trained already. None: those in `y`, sorted.
@@ -154,7 +168,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
     y_synset_ : ndarray of shape (n_synset, n_outputs)
         Its targets: class probabilities, or values.
     sample_weight_synset_ : ndarray of shape (n_synset,)
-        Training rows that each synset row represents.
+        Training rows that each synset row represents: the sum of their weights.
     synset_groups_ : ndarray of shape (n_synset,)
         Group of each synset row.
     matching_loss_curve_ : ndarray of shape (n_iter,)
@@ -275,8 +289,8 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
 
     @_fit_context(prefer_skip_nested_validation=False)
     @all_or_nothing
-    def fit(self, X, y=None, groups=None):
-        """Train the network if it is not, and leave each group out of its training.
+    def fit(self, X, y=None, groups=None, sample_weight=None):
+        r"""Train the network if it is not, and leave each group out of its training.
 
         Parameters
         ----------
@@ -289,6 +303,9 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
             Labels, class probabilities, or values, see `task`. None takes those in a dataset.
         groups : array-like of shape (n_rows,), default=None
             Label of each row's group; k-means within each class if None.
+        sample_weight : array-like of shape (n_rows,), default=None
+            Weight of each row's loss in the training, see Notes; all equal if None. Of a network
+            that is trained already, the weights that it was trained with.
 
         Returns
         -------
@@ -306,13 +323,24 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
             If the predicted effects agree badly with those measured on real rows.
         UserWarning
             If a net's training cannot be repeated, or a repeated one gives another network.
+
+        Notes
+        -----
+        With weights :math:`s_i`, over their mean, the loss of a minibatch B is the weighted mean
+        :math:`\sum_{i \in B} s_i \ell_i / \sum_{i \in B} s_i c_i` with class weights :math:`c_i`
+        (1 without), or the numerator for `reduction="sum"`. A row of weight 0 has no loss, but
+        keeps its place in the minibatches and in the statistics of batch normalisations.
+        Validation rows count equally. In full batches, integer weights act as repeated rows.
         """
         X, y = training_data(self, X, y)
         with keep_global_state():
             random_state = check_random_state(self.random_state)
             classes, y = read_target(y, self.estimator, self.task, self.classes)
             target, is_labels = label_codes(y, classes), classes is not None
-            check_objective(self.objective, classes, target)
+            loss = loss_of_target(classes, y, self.estimator, self.task)
+            check_objective(self.objective, loss, classes, target)
+            if sample_weight is not None:
+                sample_weight = check_sample_weight(sample_weight, X)
             groups = None if groups is None else check_groups(groups, X)
             X, self._takes_integers = as_numbers(self.estimator, X, self.input_shape)
             self._row_shape = X.shape[1:]
@@ -321,9 +349,10 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
                     X, target, self.n_groups, classification=is_labels, random_state=random_state
                 )
             self.groups_, codes = numbered_groups(groups)
-            self.estimators_, models = self._train(X, y, classes, random_state)
+            settings = {"sample_weight": sample_weight, "loss": loss}
+            self.estimators_, models = self._train(X, y, classes, random_state, settings)
             X = module_rows(self.estimators_[0], X, self.input_shape)
-            rows = training_rows(models[0], X, y, codes, self.batch_size)
+            rows = training_rows(models[0], X, y, codes, self.batch_size, sample_weight)
             use_one_thread_if_small(models[0], rows.X, len(self.groups_))
             self.plan_ = plan = self._choose_plan(models, rows)
             seeds = draw_plan_seeds(random_state)
@@ -336,6 +365,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
                 self._online, self._probes, X, target, objective, self.groups_, seeds.queries
             )
         self._representatives = representatives_of(rows, distilled.synset, is_whole=plan.is_whole)
+        self._row_weight = as_array(rows.positive_weight)
         self._centres = group_centres(X, target, codes, None if classes is None else len(classes))
         self.classes_, self.group_labels_ = classes, groups
         self.estimator_ = self.estimators_[0]
@@ -520,7 +550,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         removed = removed_rows(self.group_labels_, groups, rows)
         codes = np.searchsorted(self.groups_, self.group_labels_)
-        moves = self._online.without_rows(self._representatives, codes, removed)
+        moves = self._online.without_rows(self._representatives, codes, removed, self._row_weight)
         models = zip(self.estimators_, self._online.models, moves, strict=True)
         networks = [
             restore(network, model, model.theta + move[0]) for network, model, move in models
@@ -604,9 +634,9 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         """Return some parameters by name."""
         return {name: getattr(self, name) for name in names}
 
-    def _train(self, X, y, classes, random_state):
+    def _train(self, X, y, classes, random_state, settings):
         """Return the networks, as estimators and as functions; trained if they are not."""
-        settings = self._given("n_models", "input_shape", "weight_decay", "task", "device")
+        settings |= self._given("n_models", "input_shape", "weight_decay", "task", "device")
         settings |= self._given("n_jobs", "verbose") | {"class_order": self.classes}
         return networks_from_seeds(self.estimator, X, y, classes, random_state, **settings)
 
@@ -641,8 +671,10 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         if y is not None and drop_unseen:
             X, y = rows_of_known_labels(X, y, self.classes_)
         if y is not None:
-            n_targets = self._online.models[0].n_outputs
-            y = query_target(y, X, self.classes_, self.classes, n_targets)
+            model = self._online.models[0]
+            is_multilabel = model.loss == "binary_cross_entropy"
+            classes = self.classes_, self.classes
+            y = query_target(y, X, *classes, model.n_outputs, is_multilabel=is_multilabel)
         X = module_rows(self.estimator_, X, self.input_shape)
         return X, self._online.predictions(X) if y is None else y
 

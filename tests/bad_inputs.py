@@ -83,9 +83,11 @@ def net(module=None, cls=NeuralNetClassifier, **params):
     return cls(module, callbacks=[NoWork()], **settings | params)
 
 
-def fit(X=X, y=Y, groups=None, estimator=None, **params):
-    estimator = net() if estimator is None else estimator
-    return SynsetAttributor(estimator, **FAST | {"n_groups": 6} | params).fit(X, y, groups=groups)
+def fit(X=X, y=Y, groups=None, estimator=None, sample_weight=None, **params):
+    attributor = SynsetAttributor(
+        net() if estimator is None else estimator, **FAST | {"n_groups": 6} | params
+    )
+    return attributor.fit(X, y, groups=groups, sample_weight=sample_weight)
 
 
 _FITTED = {}
@@ -118,9 +120,9 @@ def frame(**columns):
     return pd.DataFrame(X, columns=list("abcd")).assign(**columns)
 
 
-class Pair(nn.Linear):
+class Named(nn.Linear):
     def forward(self, X):
-        return super().forward(X), X
+        return {"logits": super().forward(X)}
 
 
 class Always(nn.Linear):
@@ -154,13 +156,8 @@ class Counting(nn.Linear):
         return super().forward(X)
 
 
-class Recurrent(nn.Module):
-    def __init__(self, layer):
-        super().__init__()
-        self.recurrent, self.head = layer(1, 4, batch_first=True), nn.Linear(4, 3)
-
-    def forward(self, X):
-        return self.head(self.recurrent(X[..., None])[0][:, -1])
+def own_loader(dataset, **params):
+    return DataLoader(dataset, **params)
 
 
 class OwnLoss(NeuralNetClassifier):
@@ -336,9 +333,19 @@ SECTIONS = {
                  lambda: fit(y=X > 0)),
         BadInput("several integers a row for a net", ValueError, "y should be a 1d array",
                  lambda: fit(y=np.stack([Y, Y + 1], axis=1))),
-        BadInput("``task='multilabel'``", ValueError,
-                 "task='multilabel' is not offered yet: explain one label at a time",
-                 lambda: fit(y=X > 0, task="multilabel")),
+        BadInput("several labels a row for another criterion", ValueError,
+                 "The net's criterion is CrossEntropyLoss(), but y holds several labels a row",
+                 lambda: fit(y=X[:, :3] > 0, task="multilabel")),
+        BadInput("other values than 0 and 1 with ``task='multilabel'``", ValueError,
+                 "Several labels a row are 0 and 1 in y of shape (n_rows, n_labels)",
+                 lambda: fit(y=X[:, :3], task="multilabel")),
+        BadInput("several labels a row for probabilities", ValueError,
+                 "The module's outputs lie between 0 and 1: several labels a row need logits",
+                 lambda: fit(y=X[:, :3] > 0, task="multilabel",
+                             estimator=nn.Sequential(linear(), nn.Sigmoid()))),
+        BadInput("labels that the criterion ignores", ValueError,
+                 "the net's criterion ignores the label -100 (ignore_index). Leave these rows out",
+                 lambda: fit(y=np.where(Y == 1, -100, Y))),
         BadInput("rows that are no class probabilities", ValueError,
                  "must hold class probabilities, not negative and with a sum of 1 in each row",
                  lambda: fit(y=X[:, :3], task="classification")),
@@ -397,6 +404,21 @@ SECTIONS = {
                  lambda: fit(groups=Y + 1j)),
         BadInput("a single group", ValueError, "At least 2 groups are needed",
                  lambda: fit(groups=np.zeros(N))),
+    ],
+    "Sample weights": [
+        BadInput("another length", ValueError, "inconsistent numbers of samples",
+                 lambda: fit(sample_weight=np.ones(N - 1))),
+        BadInput("two dimensions", ValueError, "sample_weight should be a 1d array",
+                 lambda: fit(sample_weight=np.ones((N, 1)))),
+        BadInput("NaN", ValueError, "Input sample_weight contains NaN",
+                 lambda: fit(sample_weight=spoilt(np.ones(N), np.nan))),
+        BadInput("negative", ValueError, "sample_weight holds negative values, such as -1",
+                 lambda: fit(sample_weight=spoilt(np.ones(N), -1))),
+        BadInput("all zero", ValueError, "sample_weight is zero for all rows",
+                 lambda: fit(sample_weight=np.zeros(N))),
+        BadInput("a net with batches of its own", ValueError,
+                 "weights the loss of each row, but the net's iterator_train is not torch's",
+                 lambda: fit(sample_weight=np.ones(N), estimator=net(iterator_train=own_loader))),
     ],
     "Parameters": [
         *[parameter_case(*each) for each in (
@@ -476,8 +498,9 @@ SECTIONS = {
         module_case("an output of another number of dimensions", ValueError,
                     "must return an output of shape (n,) or (n, n_outputs)",
                     lambda: nn.Sequential(linear(), nn.Unflatten(1, (3, 1)))),
-        module_case("a tuple as output", TypeError, "must return one tensor, got tuple",
-                    lambda: Pair(4, 3).double()),
+        module_case("a dict as output", TypeError,
+                    "must return a tensor, or a tuple whose first part is one; got dict",
+                    lambda: Named(4, 3).double()),
         module_case("integers as output", TypeError, "must return a floating tensor",
                     lambda: nn.Sequential(linear(), Rounded())),
         module_case("nothing that is trainable", ValueError, "has no trainable parameter",
@@ -496,9 +519,6 @@ SECTIONS = {
                     lambda: Always(4, 3).double()),
         module_case("input that is changed in place", ValueError, "changes its input in place",
                     lambda: InPlace(4, 3).double()),
-        *[module_case(f"a recurrent layer ({layer.__name__})", ValueError,
-                      "Recurrent layers", lambda layer=layer: Recurrent(layer).double())
-          for layer in (nn.RNN, nn.GRU, nn.LSTM)],
         module_case("branches on values", ValueError, "branches on values",
                     lambda: Branching(4, 3).double()),
         module_case("an output that is detached", ValueError, "does not require grad",

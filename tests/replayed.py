@@ -105,6 +105,6 @@ def replayed(model, rows, kept, seed):
     """Return the weights and statistics (R, ...) of replayed trainings, and the stack."""
     plan_rows = replayed_training_rows(model, model.recipe, rows)
     stack = replay(model.recipe, plan_rows, [(seed, torch.as_tensor(kept).to(model.dtype))])
-    parts = [stack.parameters[name].detach().flatten(1) for name in stack.parameters]
+    parts = [each.detach().reshape(len(each), -1) for each in stack.parameters.values()]
     parts += [stack.statistics[name].flatten(1) for name in stack.statistics]
     return torch.cat(parts, dim=1), stack

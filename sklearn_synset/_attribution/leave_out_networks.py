@@ -109,13 +109,17 @@ class LeaveOutNetworks:
         ]
 
     def without_rows(
-        self, representative: np.ndarray, group: np.ndarray, removed: np.ndarray
+        self,
+        representative: np.ndarray,
+        group: np.ndarray,
+        removed: np.ndarray,
+        weight: np.ndarray | None = None,
     ) -> list[torch.Tensor]:
         """Return each network's displacement (1, D) without some training rows.
 
         Parameters
         ----------
-        representative, group, removed : ndarray of shape (n,)
+        representative, group, removed, weight : ndarray of shape (n,)
             As of `in_two_groups`.
 
         Returns
@@ -124,7 +128,7 @@ class LeaveOutNetworks:
             Of a whole group, the one that its effects are of.
         """
         n_removed = np.bincount(group[removed], minlength=self.synset.n_groups)
-        size = as_array(self.synset.group_size)
+        size = np.bincount(group, minlength=self.synset.n_groups)
         if not self.is_datamodel and (n_removed > 0).sum() == 1 and (n_removed == size).any():
             return [each[n_removed.argmax()][None] for each in self.displacements]
         is_of_groups = np.isin(n_removed / size, (0, 1)).all()
@@ -134,17 +138,19 @@ class LeaveOutNetworks:
                 self._moves(model, self.synset, kept, plan, n_removed)
                 for model, plan in zip(self.models, self.plans, strict=True)
             ]
-        share = torch.as_tensor(n_removed / size).to(self.synset.weight)
-        parted = in_two_groups(self.synset, representative, group, removed)
+        own = np.ones(len(group)) if weight is None else weight
+        lost = np.bincount(group, own * removed) / np.bincount(group, own)
+        share = torch.as_tensor(lost).to(self.synset.weight)
+        parted = in_two_groups(self.synset, representative, group, removed, weight)
         kept, found = kept.new_tensor([[1.0, 0.0]]), []
         for model, plan in zip(self.models, self.plans, strict=True):
             if isinstance(plan, Retraining):
-                own: Plans = plan.regrouped(torch.stack([1 - share, share]))
+                own_plan: Plans = plan.regrouped(torch.stack([1 - share, share]))
             elif plan.rows.is_training_data:
-                own = plan.of_groups(as_tensor(removed.astype(int), device=model.device))
+                own_plan = plan.of_groups(as_tensor(removed.astype(int), device=model.device))
             else:
-                own = plan.of_synset(model, parted)
-            found.append(self._moves(model, parted, kept, own, n_removed))
+                own_plan = plan.of_synset(model, parted)
+            found.append(self._moves(model, parted, kept, own_plan, n_removed))
         return found
 
     def _moves(
@@ -243,8 +249,10 @@ class LeaveOutNetworks:
         return finite(as_array(torch.stack(values).double().mean(0)), "objectives")
 
     def predictions(self, X: np.ndarray) -> np.ndarray:
-        """Return the codes (q,) of the predicted labels, or the predicted values (q,) or (q, C)."""
+        """Return codes (q,) of predicted labels, 0 and 1 (q, L) of several, or predicted values."""
         outputs = finite(as_array(torch.stack(self._outputs(X)).mean(0)), "outputs")
+        if self.models[0].loss == "binary_cross_entropy":
+            return (outputs > 0).astype(outputs.dtype)
         if self.models[0].loss == "cross_entropy":
             threshold = self.models[0].threshold
             if outputs.shape[1] == 2 and threshold != 0.5:

@@ -9,7 +9,9 @@ _LARGEST_SCALE = 10.0
 _LEAST_CLAIM = 1e-3
 
 
-def share_out(scores: np.ndarray, effects: np.ndarray, codes: np.ndarray) -> np.ndarray:
+def share_out(
+    scores: np.ndarray, effects: np.ndarray, codes: np.ndarray, weight: np.ndarray | None = None
+) -> np.ndarray:
     r"""Share each group's score out among its rows by the rows' own effects.
 
     Parameters
@@ -22,6 +24,9 @@ def share_out(scores: np.ndarray, effects: np.ndarray, codes: np.ndarray) -> np.
 
     codes : ndarray of shape (n,)
         Group of each row, in [0, K), none of them empty.
+
+    weight : ndarray of shape (n,), default=None
+        Weight of each row; all ones if None.
 
     Returns
     -------
@@ -41,8 +46,8 @@ def share_out(scores: np.ndarray, effects: np.ndarray, codes: np.ndarray) -> np.
     where :math:`P_k`, :math:`M_k` are the sums of the parts and :math:`A_k` is the score. This
     is the smallest change of all parts in relative entropy [1]_. It neither divides by a sum that
     may be 0 because effects cancel, nor lets rows change order within their group. The floor f,
-    half the mean absolute effect of the query's rows, is what rows without effect of their own
-    take a share by: where all are 0, or f outweighs them, shares are equal.
+    half the mean absolute effect of the query's rows, times the row's weight, is what rows without
+    effect of their own take a share by: where all are 0, or f outweighs them, shares are equal.
 
     References
     ----------
@@ -63,6 +68,8 @@ def share_out(scores: np.ndarray, effects: np.ndarray, codes: np.ndarray) -> np.
     effects *= _common_scale(scores, effects, effects @ membership)
     floor = _FLOOR * np.abs(effects).mean(1, keepdims=True)
     floor[floor == 0] = 1.0
+    if weight is not None:
+        floor = floor * np.maximum(weight, _LEAST_CLAIM**2)
     half = np.hypot(effects / 2, floor)
     helpful = half + effects / 2
     harmful = half - effects / 2
@@ -75,7 +82,9 @@ def share_out(scores: np.ndarray, effects: np.ndarray, codes: np.ndarray) -> np.
     return unit * _without_rounding(shares, scores, codes, membership)
 
 
-def share_out_remainder(scores: np.ndarray, effects: np.ndarray, codes: np.ndarray) -> np.ndarray:
+def share_out_remainder(
+    scores: np.ndarray, effects: np.ndarray, codes: np.ndarray, weight: np.ndarray | None = None
+) -> np.ndarray:
     r"""Keep the rows' own effects, and share out what they lack of their group's score.
 
     Parameters
@@ -88,6 +97,9 @@ def share_out_remainder(scores: np.ndarray, effects: np.ndarray, codes: np.ndarr
 
     codes : ndarray of shape (n,)
         Group of each row, in [0, K), none of them empty.
+
+    weight : ndarray of shape (n,), default=None
+        Weight of each row; only whether it is 0 matters, as effects hold it. All ones if None.
 
     Returns
     -------
@@ -123,7 +135,8 @@ def share_out_remainder(scores: np.ndarray, effects: np.ndarray, codes: np.ndarr
     size[size == 0] = 1.0
     remainder = scores - effects @ membership
     direction = np.where(remainder >= 0, 1.0, -1.0)[:, codes]
-    claims = (np.maximum(effects * direction, 0) / size + _LEAST_CLAIM) ** 2
+    least = _LEAST_CLAIM if weight is None else _LEAST_CLAIM * np.clip(weight, _LEAST_CLAIM, 1)
+    claims = (np.maximum(effects * direction, 0) / size + least) ** 2
     shares = effects + claims * (remainder / (claims @ membership))[:, codes]
     return _without_rounding(shares, scores, codes, membership)
 

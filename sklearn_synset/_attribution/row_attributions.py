@@ -47,7 +47,7 @@ def sample_attributions(
         group's rows add up to the group's.
     """
     effects_of_rows = online.row_effects
-    codes = group_codes(online)
+    codes, weight = group_codes(online), as_array(online.rows.weight)  # type: ignore[union-attr]
     scores = online.attributions_by_network(X, target, objective)
     model = online.models[0]
     queries = RowSource.to_read(X, model.dtype, model.device)
@@ -64,7 +64,7 @@ def sample_attributions(
         for part in row_slices(block.stop - block.start, max(1, _SHARES_AT_ONCE // len(codes))):
             which = slice(block.start + part.start, block.start + part.stop)
             shares = [
-                share(score[which], effect[part], codes)
+                share(score[which], effect[part], codes, weight)
                 for share, score, effect in zip(sharing, scores, effects, strict=True)
             ]
             yield which, np.stack(shares)

@@ -44,8 +44,8 @@ class RowEffects:
 
     Notes
     -----
-    Leaving out row i moves the trained weights by about
-    :math:`\frac{1}{n} (H + \lambda)^{-1} (\bar g_i - \bar g)`, which is an influence function [1]_
+    Leaving out row i, of weight :math:`s_i`, moves the trained weights by about
+    :math:`\frac{s_i}{n} (H + \lambda)^{-1} (\bar g_i - \bar g)`, an influence function [1]_
     but for its gradient: :math:`\bar g_i` is the mean gradient of the row's loss along the path
     on which the network is trained again from rewound weights, and :math:`\bar g` its mean over
     rows. At the trained weights alone, rows that were learnt long ago have no gradient left. H is
@@ -74,7 +74,8 @@ class RowEffects:
         """Where gradients are taken."""
         here = GradientPath([self.model.theta], torch.ones(1), 0.0)
         total, squares = torch.zeros_like(self.model.theta), 0.0
-        for _, gradients in self._batches(here):
+        for rows, gradients in self._batches(here):
+            gradients *= self.rows.weight[rows, None]
             total += gradients.sum(0)
             squares += float(gradients.square().sum())
         slope = total / self.n_rows + self.model.weight_decay * self.model.theta
@@ -96,7 +97,7 @@ class RowEffects:
         generator = torch.Generator().manual_seed(self.seed)
         if self.n_rows <= _MAX_CURVATURE_ROWS:
             return inverse_curvature(
-                self.model, self.rows.X[:], self.rows.targets.new_ones(self.n_rows), generator
+                self.model, self.rows.X[:], self.rows.positive_weight, generator
             )
         return inverse_curvature(self.model, self.synset.X, self.synset.weight, generator)
 
@@ -141,7 +142,7 @@ class RowEffects:
         effects = self.model.theta.new_empty(len(X), self.n_rows)
         for rows, gradients in self._batches(self.path):
             torch.mm(directions, gradients.sub_(self.mean_gradient).T, out=effects[:, rows])
-        return effects.div_(-self.n_rows)
+        return effects.mul_(self.rows.weight).div_(-self.n_rows)
 
     @property
     def n_rows(self) -> int:

@@ -122,7 +122,11 @@ def _nearest(
 
 
 def in_two_groups(
-    synset: Synset, representative: np.ndarray, group: np.ndarray, removed: np.ndarray
+    synset: Synset,
+    representative: np.ndarray,
+    group: np.ndarray,
+    removed: np.ndarray,
+    weight: np.ndarray | None = None,
 ) -> Synset:
     r"""Part a synset into what represents the kept rows and the removed ones.
 
@@ -140,6 +144,9 @@ def in_two_groups(
     removed : ndarray of bool of shape (n,)
         Training rows to leave out.
 
+    weight : ndarray of shape (n,), default=None
+        Weight of each training row, positive; all ones if None.
+
     Returns
     -------
     parted : Synset
@@ -148,13 +155,15 @@ def in_two_groups(
 
     Notes
     -----
-    Each removed row takes a weight of 1 from its representative. Where that has not as much, the
+    Each removed row takes its weight from its representative. Where that has not as much, the
     rest is taken from the group's other rows in proportion to what they have left, so that a group
-    of :math:`n_k` rows loses :math:`m_k` of its weight, and all of it when :math:`m_k = n_k`.
+    loses the weight of its removed rows, and all of it when all its rows are removed.
     """
     device, dtype = synset.weight.device, synset.weight.dtype
-    count = np.bincount(representative[removed], minlength=len(synset.weight))
-    wanted = np.bincount(group[removed], minlength=synset.n_groups)
+    weight = np.ones(len(removed)) if weight is None else weight
+    own = weight[removed]
+    count = np.bincount(representative[removed], own, minlength=len(synset.weight))
+    wanted = np.bincount(group[removed], own, minlength=synset.n_groups)
     of_row = torch.as_tensor(count, dtype=dtype, device=device)
     of_group = torch.as_tensor(wanted, dtype=dtype, device=device)
     taken = torch.minimum(of_row, synset.weight)
@@ -162,7 +171,8 @@ def in_two_groups(
     missing = of_group - _sum_by_group(taken, synset)
     available = _sum_by_group(left, synset)
     share = torch.where(available > 0, missing / available, 0.0).clamp(0, 1)
-    share = torch.where(of_group == synset.group_size, 1.0, share)
+    is_kept = np.bincount(group[~removed], minlength=synset.n_groups) > 0
+    share = torch.where(torch.as_tensor(is_kept, device=device), share, 1.0)
     taken = taken + left * share[synset.group]
     parts = [(synset.weight - taken, 0), (taken, 1)]
     chosen = [weight > 0 for weight, _ in parts]
@@ -176,7 +186,7 @@ def in_two_groups(
                 for (_, part), rows in zip(parts, chosen, strict=True)
             ]
         ),
-        torch.tensor([len(removed) - removed.sum(), removed.sum()]).to(synset.group_size),
+        torch.tensor([weight[~removed].sum(), weight[removed].sum()]).to(synset.group_size),
     )
 
 

@@ -113,6 +113,9 @@ def _loss_curvature(
     if model.loss == "cross_entropy":
         p = value.softmax(-1)
         return p * (tangent - (p * tangent).sum(-1, keepdim=True))
+    if model.loss == "binary_cross_entropy":
+        p = torch.sigmoid(value)
+        return model.loss_scale * p * (1 - p) * tangent
     return model.loss_scale * tangent
 
 

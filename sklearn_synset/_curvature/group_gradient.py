@@ -83,6 +83,7 @@ def training_gradients(
     """
 
     def gradients(size: int) -> torch.Tensor:
-        return group_gradients(model, theta, rows.X, rows.targets, rows.rows_by_group, size)
+        share = rows.weight / len(rows.weight)
+        return group_gradients(model, theta, rows.X, rows.targets, rows.rows_by_group, size, share)
 
     return in_smaller_chunks(gradients, rows.batch_size, "rows")

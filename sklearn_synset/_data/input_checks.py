@@ -3,7 +3,7 @@
 import threading
 
 import numpy as np
-from sklearn.utils import column_or_1d
+from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.validation import check_consistent_length
 
 from sklearn_synset._data.row_source import at_once, row_slices
@@ -99,6 +99,41 @@ def numbered_groups(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             f"At least 2 groups are needed to leave one out, got {len(groups)} of {n_rows}."
         )
     return groups, codes
+
+
+def check_sample_weight(sample_weight: object, X: np.ndarray) -> np.ndarray:
+    """Return the weight of each row's loss, with mean 1.
+
+    Parameters
+    ----------
+    sample_weight : array-like of shape (n,)
+        Not negative, and not all 0.
+
+    X : ndarray of shape (n, d...)
+        Training rows.
+
+    Returns
+    -------
+    weight : ndarray of shape (n,), dtype float64
+        The same, over their mean.
+
+    Raises
+    ------
+    ValueError
+        If there is not one for each row, or one is negative or not finite, or all are 0.
+    """
+    refuse_masked(sample_weight, "sample_weight")
+    weight = check_array(
+        sample_weight, dtype=np.float64, ensure_2d=False, input_name="sample_weight"
+    )
+    if weight.ndim != 1:
+        raise ValueError(f"sample_weight should be a 1d array, got shape {weight.shape}.")
+    check_consistent_length(X, weight)
+    if (weight < 0).any():
+        raise ValueError(f"sample_weight holds negative values, such as {weight.min():.3g}.")
+    if not weight.any():
+        raise ValueError("sample_weight is zero for all rows.")
+    return weight / weight.mean()
 
 
 def exact_labels(labels: object) -> object:

@@ -21,14 +21,12 @@ from sklearn_synset._data.input_checks import (
 
 _MAX_CLASSES_OF_FLOATS = 20
 _ROUNDING = 1e-4
+_IGNORED = -100  # by torch's criteria, if nothing else is said
 _OF_VALUES = (
     *(nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss),
     *(nn.PoissonNLLLoss, nn.GaussianNLLLoss),
 )
-_NO_MULTILABEL = (
-    "task='multilabel' is not offered yet: explain one label at a time, with y[:, label] and a "
-    "module that returns that label's logit."
-)
+_MULTILABEL = "for several labels a row pass task='multilabel'"
 
 
 def read_target(
@@ -56,7 +54,8 @@ def read_target(
         The sorted labels; None for regression.
 
     target : ndarray of shape (n,), (n, C) or (n, t)
-        Codes 0, …, C - 1, probabilities of the sorted classes, or finite values.
+        Codes 0, …, C - 1, probabilities of the sorted classes, finite values, or 0 and 1 for
+        several labels a row.
 
     Raises
     ------
@@ -69,6 +68,10 @@ def read_target(
     inner = estimator.estimator if isinstance(estimator, FrozenEstimator) else estimator
     kind = _kind_of_target(y, inner, task)
     given = None if classes is None else _given_classes(classes)
+    if kind == "multilabel":
+        if given is not None:
+            raise ValueError("classes are for one label a row, but y holds several.")
+        return None, check_multilabel(y)
     if kind == "values":
         if given is not None:
             raise ValueError(f"classes are for labels, but y holds values (task={task!r}).")
@@ -81,6 +84,7 @@ def read_target(
     if y.dtype.kind == "S":
         raise TypeError("y holds bytes; decode them to strings.")
     found, codes = sorted_labels(y, "y")
+    _refuse_ignored(found, inner, given)
     check_classification_targets(y)
     if given is None:
         return found, codes
@@ -89,6 +93,54 @@ def read_target(
         raise ValueError(f"y holds labels that are not in classes={given.tolist()}: {unknown}.")
     known = np.sort(given)
     return known, np.searchsorted(known, y)
+
+
+def _refuse_ignored(found: np.ndarray, estimator: object, given: np.ndarray | None) -> None:
+    """Raise a ValueError for a label that a net's criterion ignores, and that is no class."""
+    if not isinstance(estimator, NeuralNet) or found.dtype.kind not in "if":
+        return
+    ignored = estimator.get_params_for("criterion").get("ignore_index", _IGNORED)
+    if ignored < 0 and ignored in found and (given is None or ignored not in given):
+        raise ValueError(
+            f"y holds no class in some rows: the net's criterion ignores the label {ignored} "
+            "(ignore_index). Leave these rows out, as nothing is learnt from them."
+        )
+
+
+def check_multilabel(y: np.ndarray) -> np.ndarray:
+    """Return several labels a row (n, L) as floats; a ValueError unless they are 0 and 1."""
+    target = check_array(y, dtype=np.float64, ensure_2d=False, input_name="y")
+    if target.ndim != 2 or not np.isin(target, (0, 1)).all():
+        raise ValueError(
+            "Several labels a row are 0 and 1 in y of shape (n_rows, n_labels); got shape "
+            f"{target.shape} and values between {target.min():.3g} and {target.max():.3g}."
+        )
+    return target
+
+
+def loss_of_target(
+    classes: np.ndarray | None, y: np.ndarray, estimator: object, task: str = "auto"
+) -> str:
+    """Return the name of the loss that goes with a target.
+
+    Parameters
+    ----------
+    classes : ndarray of shape (C,) or None
+        As `read_target` returned them.
+
+    y, estimator, task
+        As of `read_target`.
+
+    Returns
+    -------
+    loss : {"cross_entropy", "binary_cross_entropy", "squared_error"}
+        For one label a row, several labels a row, and values.
+    """
+    if classes is not None:
+        return "cross_entropy"
+    inner = estimator.estimator if isinstance(estimator, FrozenEstimator) else estimator
+    is_multilabel = _kind_of_target(y, inner, task) == "multilabel"
+    return "binary_cross_entropy" if is_multilabel else "squared_error"
 
 
 def column_order(classes: object) -> tuple[int, ...] | None:
@@ -144,9 +196,9 @@ def _are_probabilities(y: np.ndarray) -> bool:
 
 
 def _kind_of_target(y: np.ndarray, estimator: object, task: str) -> str:
-    """Return whether a target holds "labels", "probabilities" (of classes) or "values"."""
+    """Return whether a target holds "labels", "probabilities", "multilabel" or "values"."""
     if task == "multilabel":
-        raise ValueError(_NO_MULTILABEL)
+        return "multilabel"
     if task == "regression":
         return "values"
     is_wide = isinstance(y, np.ndarray) and y.ndim == 2 and y.shape[1] > 1
@@ -159,8 +211,12 @@ def _kind_of_target(y: np.ndarray, estimator: object, task: str) -> str:
     if isinstance(estimator, NeuralNet):
         if not is_classification(y, estimator):
             return "values"
-        if is_binary and (not is_soft or _is_of_kind(estimator.criterion, (nn.BCEWithLogitsLoss,))):
-            raise ValueError(f"y holds several labels a row. {_NO_MULTILABEL}")
+        if is_binary and _is_of_kind(estimator.criterion, (nn.BCEWithLogitsLoss,)):
+            return "multilabel"
+        if is_binary and not is_soft:
+            raise ValueError(
+                "y holds several labels a row, which need criterion=torch.nn.BCEWithLogitsLoss."
+            )
         return "probabilities" if is_soft else "labels"
     if is_soft:
         raise ValueError(
@@ -171,7 +227,7 @@ def _kind_of_target(y: np.ndarray, estimator: object, task: str) -> str:
     if is_binary:
         raise ValueError(
             f"y of shape {y.shape} holds nothing but 0 and 1: several labels a row, or values? "
-            f"Pass task='regression' for values. {_NO_MULTILABEL}"
+            f"Pass task='regression' for values; {_MULTILABEL}."
         )
     return "labels" if is_classification(y, estimator) else "values"
 
@@ -219,12 +275,19 @@ def encode_target(
 
 
 def query_target(
-    y: object, X: np.ndarray, classes: np.ndarray | None, class_order: object, n_outputs: int
+    y: object,
+    X: np.ndarray,
+    classes: np.ndarray | None,
+    class_order: object,
+    n_outputs: int,
+    *,
+    is_multilabel: bool = False,
 ) -> np.ndarray:
     """Return `encode_target` of labels whose probabilities come in the order that the user gave."""
     order = None if classes is None else column_order(class_order)
     with CHECK_TURN:
-        return encode_target(exact_labels(y), classes, X, n_outputs, order)
+        target = encode_target(exact_labels(y), classes, X, n_outputs, order)
+        return check_multilabel(target) if is_multilabel else target
 
 
 def _encoded(

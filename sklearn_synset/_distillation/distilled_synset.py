@@ -37,13 +37,7 @@ class Distillation:
 
 def whole_synset(rows: TrainingRows) -> Synset:
     """Return the training rows, in their order, as a synset."""
-    sizes = torch.from_numpy(_group_sizes(rows)).to(rows.targets)
-    weight = rows.targets.new_ones(len(rows.targets))
-    return Synset(rows.X[:], rows.targets, weight, rows.group, sizes)
-
-
-def _group_sizes(rows: TrainingRows) -> np.ndarray:
-    return np.array([len(members) for members in rows.rows_by_group])
+    return Synset(rows.X[:], rows.targets, rows.positive_weight, rows.group, rows.group_weight)
 
 
 def _synset_sizes(group_sizes: np.ndarray, distillation: Distillation) -> np.ndarray:
@@ -88,7 +82,7 @@ def starting_synset(
     generator: torch.Generator,
 ) -> Synset:
     """Return real rows and means of rows, for every group."""
-    group_sizes = _group_sizes(rows)
+    group_sizes = np.array([len(members) for members in rows.rows_by_group])
     sizes = _synset_sizes(group_sizes, distillation)
     residual = residual_norm(model, rows.X, rows.targets, rows.batch_size)
     initialization = distillation.initialization
@@ -97,8 +91,9 @@ def starting_synset(
         parts = starting_rows(
             *(rows.X, rows.targets, rows.rows_by_group, residual, sizes, initialization, generator),
             of_identifiers=hold_identifiers(model, rows.X),
+            row_weight=None if rows.sample_weight is None else rows.positive_weight,
         )
-    return Synset(*parts, torch.from_numpy(group_sizes).to(rows.targets))
+    return Synset(*parts, rows.group_weight)
 
 
 def distil_synset(

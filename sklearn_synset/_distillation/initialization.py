@@ -137,6 +137,7 @@ def starting_rows(
     initialization: str | Initialization,
     generator: torch.Generator,
     of_identifiers: bool = False,
+    row_weight: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Make the starting rows of all groups.
 
@@ -169,6 +170,10 @@ def starting_rows(
         and a row of each cluster of the others, effects were 1.8 times too small; with random
         rows, 0.9 times.
 
+    row_weight : Tensor of shape (n,), default=None
+        Weight of each row, positive; all ones if None. Averages are weighted by it, and the rows
+        of a group add up to its total.
+
     Returns
     -------
     X_synset : Tensor of shape (s, d...)
@@ -197,15 +202,28 @@ def starting_rows(
         average, weight = make(members, targets[rows], residual_norm[rows], largest[k], generator)
         average, weight = average.to(targets), weight.to(targets)
         _check_rows(average, weight, largest[k], len(rows))
+        if row_weight is not None:
+            average, weight = _weighted(average, weight, row_weight[rows])
         start, end = end, end + len(weight)
         if of_identifiers:
             inputs[start:end] = _medoids(average, members)
         else:
             inputs[start:end] = _averages(average, members)
-        outputs[start:end] = average @ targets[rows]
+        own = targets[rows]
+        # Rounding may leave probabilities that are larger than 1.
+        outputs[start:end] = (average @ own).clamp(own.amin(0), own.amax(0))
         weights.append(weight)
         groups.append(torch.full((len(weight),), k, device=weight.device))
     return inputs[:end], outputs[:end], torch.cat(weights), torch.cat(groups)
+
+
+def _weighted(
+    average: torch.Tensor, weight: torch.Tensor, row_weight: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return averages (m, n_k) and their weights (m,) with the rows weighted."""
+    mean = average @ row_weight
+    own = weight * mean
+    return average * row_weight / mean[:, None], own * (row_weight.sum() / own.sum())
 
 
 def _check_rows(average: torch.Tensor, weight: torch.Tensor, size: int, n_rows: int) -> None:

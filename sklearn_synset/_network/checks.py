@@ -37,7 +37,8 @@ def probe(
     Returns
     -------
     output : Tensor of shape (2,) or (2, width)
-        What the module returned.
+        What the module returned. If that is a tuple, its first part: the module is made to return
+        that alone from here on.
     """
     largest = max(abs(float(X.max())), abs(float(X.min())))
     dtype = row_dtype(X, dtype)
@@ -56,6 +57,9 @@ def probe(
                 f"The module cannot take rows of shape {tuple(rows.shape)} and {dtype}, with "
                 f"input_shape={input_shape}. It says: {error}"
             ) from error
+    if isinstance(output, tuple) and output:
+        module.register_forward_hook(first_output)
+        output, repeated = output[0], repeated[0]
     if not torch.equal(given, rows):
         raise ValueError("The module changes its input in place; let it work on a copy.")
     _check_tensor(output)
@@ -67,6 +71,11 @@ def probe(
             "in evaluation mode; it cannot be evaluated row by row."
         )
     return output
+
+
+def first_output(module: torch.nn.Module, args: object, output: tuple) -> torch.Tensor:
+    """Return the first of several outputs, as a forward hook."""
+    return output[0]
 
 
 def reshape_rows(X: np.ndarray, input_shape: tuple[int, ...] | None) -> np.ndarray:
@@ -150,7 +159,10 @@ def trainable_parameters(module: torch.nn.Module) -> list[tuple[str, torch.nn.Pa
 
 def _check_tensor(output: object) -> None:
     if not isinstance(output, torch.Tensor):
-        raise TypeError(f"The module must return one tensor, got {type(output).__name__}.")
+        raise TypeError(
+            "The module must return a tensor, or a tuple whose first part is one; got "
+            f"{type(output).__name__}. Wrap it in a module that picks what is to be explained."
+        )
     if not output.is_floating_point():
         raise TypeError(f"The module must return a floating tensor, got {output.dtype}.")
     if output.ndim not in (1, 2) or len(output) != 2:

@@ -12,7 +12,8 @@ from torch.func import functional_call
 
 from sklearn_synset._data.row_source import row_dtype
 from sklearn_synset._network.checks import check_output, probe, trainable_parameters
-from sklearn_synset._network.last_layer import read_last_layer
+from sklearn_synset._network.last_layer import check_several_logits, read_last_layer
+from sklearn_synset._network.plain_layers import with_plain_layers
 from sklearn_synset._network.recipe import Recipe
 from sklearn_synset._network.transform_checks import check_transforms
 from sklearn_synset._runtime.torch_interop import as_tensor, plain_attention, resolve_device
@@ -38,12 +39,13 @@ class FunctionalModel:
     shapes : tuple of tuple of int
         Shape of every trainable parameter.
 
-    loss : {"cross_entropy", "squared_error"}
-        Loss :math:`\ell` of a row: cross-entropy of the logits, or
-        :math:`\frac{1}{2}` `loss_scale` :math:`\lVert f(x) - y \rVert^2`.
+    loss : {"cross_entropy", "binary_cross_entropy", "squared_error"}
+        Loss :math:`\ell` of a row: cross-entropy of the logits, the sum over several labels of
+        theirs, or :math:`\frac{1}{2}` `loss_scale` :math:`\lVert f(x) - y \rVert^2`.
 
     loss_scale : float
-        1 for cross-entropy. 2 / C for squared error, which is :class:`torch.nn.MSELoss`.
+        1 for cross-entropy. 1 / C for several labels, which is :class:`torch.nn.BCEWithLogitsLoss`,
+        and 2 / C for squared error, which is :class:`torch.nn.MSELoss`.
 
     weight_decay : float
         :math:`\lambda` in the training objective :math:`\frac{1}{n} \sum_i \ell_i(\theta) +
@@ -220,6 +222,12 @@ def linked(output: torch.Tensor, link: str) -> torch.Tensor:
     return output
 
 
+def loss_scale_of(loss: str, n_outputs: int) -> float:
+    """Return what makes a loss of several outputs the mean that torch takes."""
+    share = {"cross_entropy": 1.0, "binary_cross_entropy": 1 / n_outputs}
+    return share.get(loss, 2 / n_outputs)
+
+
 def freeze(
     module: torch.nn.Module,
     X: np.ndarray,
@@ -272,7 +280,7 @@ def freeze(
         be differentiated twice.
     """
     trainable = trainable_parameters(module)
-    own = copy_module(module).eval().requires_grad_(False)
+    own = with_plain_layers(copy_module(module)).eval().requires_grad_(False)
     dtype = dtype or trainable[0][1].dtype
     dtype = torch.float32 if dtype in _HALF else dtype
     own.to(device=resolve_device(device, module), dtype=dtype)
@@ -289,6 +297,8 @@ def freeze(
             dtype=theta.dtype,
             device=theta.device,
         )
+    if link is None and loss == "binary_cross_entropy":
+        check_several_logits(output)
     link = link or "identity"
     check_output(output, n_outputs, loss, link)
     model = FunctionalModel(
@@ -297,7 +307,7 @@ def freeze(
         names=tuple(name for name, _ in trainable),
         shapes=tuple(tuple(parameter.shape) for _, parameter in trainable),
         loss=loss,
-        loss_scale=1.0 if loss == "cross_entropy" else 2.0 / n_outputs,
+        loss_scale=loss_scale_of(loss, n_outputs),
         weight_decay=weight_decay,
         n_outputs=n_outputs,
         link=link,

@@ -14,7 +14,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, Subset
 from sklearn_synset._network.rows_for_net import RowsOnDemand
 from sklearn_synset._runtime.torch_interop import keep_global_state
 
-_OF_BATCHES = ("batch_size", "shuffle", "sampler", "drop_last")
+OF_BATCHES = ("batch_size", "shuffle", "sampler", "drop_last")
 
 
 class KeptBatches:
@@ -132,7 +132,7 @@ def _loader_of_kept_rows(
 ) -> DataLoader:
     """Return the loader that skorch would make, over the kept rows."""
     everything: DataLoader = DataLoader(dataset, **params)  # type: ignore[arg-type]
-    others = {name: value for name, value in params.items() if name not in _OF_BATCHES}
+    others = {name: value for name, value in params.items() if name not in OF_BATCHES}
     own = kept[np.asarray(dataset.indices)] if isinstance(dataset, Subset) else kept
     batches = KeptBatches(everything.batch_sampler, own, smallest)  # type: ignore[arg-type]
     return DataLoader(dataset, batch_sampler=batches, **others)  # type: ignore[arg-type]

@@ -149,6 +149,15 @@ def check_last_layer(
         )
 
 
+def check_several_logits(output: torch.Tensor) -> None:
+    """Raise a ValueError if outputs (n, L) for several labels a row may be probabilities."""
+    if ((output >= 0) & (output <= 1)).all():
+        raise ValueError(
+            "The module's outputs lie between 0 and 1: several labels a row need logits, whose "
+            f"sigmoids are probabilities. {_LOGITS}"
+        )
+
+
 def is_distribution(values: torch.Tensor) -> bool:
     """Tell whether all rows (n, c) are probabilities that sum to 1."""
     sums = values.double().sum(1)

@@ -184,6 +184,7 @@ def check_same_function(
     """
     with keep_global_state(seed=0), torch.no_grad():
         theirs = net.forward(rows_of_net(net, X[:_N_COMPARED], input_shape))
+        theirs = theirs[0] if isinstance(theirs, tuple) else theirs
         received = as_tensor(
             rows[:_N_COMPARED], dtype=row_dtype(rows, model.dtype), device=model.device
         )

@@ -34,6 +34,8 @@ def networks_from_seeds(
     n_jobs: int | None,
     verbose: int,
     class_order: object,
+    sample_weight: np.ndarray | None,
+    loss: str,
 ) -> tuple[list[torch.nn.Module | NeuralNet], list[FunctionalModel]]:
     """Train or take the networks to explain.
 
@@ -59,6 +61,9 @@ def networks_from_seeds(
 
     class_order : array-like or None
         The classes in the order of a trained network's outputs.
+
+    sample_weight, loss
+        As of `wrap`.
 
     Returns
     -------
@@ -91,6 +96,8 @@ def networks_from_seeds(
         output_order=None if classes is None else column_order(class_order),
         is_task_given=task != "auto",
         anew=anew,
+        sample_weight=sample_weight,
+        loss=loss,
     )
     seeds = [draw_seed(random_state) for _ in range(n_models)]
     jobs = [(wrap_one, seed, verbose if is_single else 0) for seed in seeds]

@@ -351,11 +351,9 @@ def recipe_of_net(
     _check_methods(net)
     callbacks = [callback for _, callback in net.callbacks_]
     try:
-        loss = row_loss_of(net, link=link, n_outputs=n_outputs)
+        loss = row_loss_of(net, link=link, n_outputs=n_outputs, is_soft=is_soft)
     except ValueError as error:
         raise NotReplayableError(str(error)) from error
-    if isinstance(net.criterion_, torch.nn.CrossEntropyLoss):
-        loss = replace(loss, is_soft=is_soft)
     schedules, clipping, stopping = _read_callbacks(net, callbacks)
     is_watched = stopping is not None and stopping.monitor.startswith("valid")
     if stopping is not None and is_watched and not of_the_training["has_validation"]:

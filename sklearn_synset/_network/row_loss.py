@@ -101,6 +101,32 @@ class RowLoss:
                 share = targets @ weight
         return -(smoothed * log_probability).sum(-1), share
 
+    def targets_of(self, y: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
+        """Return targets as a call takes them.
+
+        Parameters
+        ----------
+        y : Tensor of shape (b,) or (b, C)
+            Targets as the criterion takes them.
+
+        outputs : Tensor of shape (b, c)
+            What the module returned.
+
+        Returns
+        -------
+        targets : Tensor of shape (b, C)
+            All 0 for an ignored label, which then has no share.
+        """
+        if self.positive_column is not None:
+            positive = y.to(outputs).reshape(len(y))
+            return torch.stack([1 - positive, positive], dim=1)
+        if self.kind == "elements" or y.is_floating_point():
+            return y.to(outputs).reshape(len(y), -1)
+        is_kept = y != getattr(self.criterion, "ignore_index", -1)
+        codes = torch.where(is_kept, y, 0)
+        one_hot = torch.nn.functional.one_hot(codes, outputs.shape[-1]).to(outputs)
+        return one_hot * is_kept[:, None]
+
     def mean(self, outputs: torch.Tensor, targets: torch.Tensor, weight: torch.Tensor):
         """Return what each network minimises on a minibatch.
 
@@ -127,7 +153,7 @@ class RowLoss:
         return total / (weight * share).sum(1).clamp(min=torch.finfo(loss.dtype).tiny)
 
 
-def row_loss_of(net: NeuralNet, *, link: str, n_outputs: int) -> RowLoss:
+def row_loss_of(net: NeuralNet, *, link: str, n_outputs: int, is_soft: bool = False) -> RowLoss:
     """Read the loss of single rows off a net's criterion.
 
     Parameters
@@ -140,6 +166,9 @@ def row_loss_of(net: NeuralNet, *, link: str, n_outputs: int) -> RowLoss:
 
     n_outputs : int
         Classes, or targets.
+
+    is_soft : bool, default=False
+        Whether labels are given as probabilities.
 
     Returns
     -------
@@ -175,6 +204,7 @@ def row_loss_of(net: NeuralNet, *, link: str, n_outputs: int) -> RowLoss:
             kind=kind,
             class_weight=None if weight is None else weight.detach().cpu(),
             label_smoothing=float(getattr(criterion, "label_smoothing", 0.0)),
+            is_soft=is_soft and not is_probability,
         )
     if link in ("single_logit", "sigmoid"):
         return replace(common, positive_column=1)

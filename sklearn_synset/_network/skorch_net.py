@@ -1,9 +1,10 @@
 """What a skorch net says about its training: loss, weight decay, order of the classes."""
 
+import copy
 import traceback
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from tqdm.auto import tqdm
 from sklearn_synset._network.kept_rows import clone_without
 from sklearn_synset._network.new_weights import reset_parameters
 from sklearn_synset._network.rows_for_net import RowsOnDemand
+from sklearn_synset._network.weighted_loss import WeightedLoss
 from sklearn_synset._runtime.torch_interop import as_array, as_tensor, keep_global_state
 
 
@@ -144,11 +146,30 @@ def check_net_is_fitted(net: NeuralNet) -> None:
     if not getattr(net, "history_", None):
         warnings.warn(
             f"The frozen {type(net).__name__} has no training history: it was initialised, and "
-            "either its parameters were loaded or it was never trained. What is explained are its "
-            "weights as they are.",
+            "either its parameters were loaded or it was never trained. Its training is taken to "
+            f"have had all max_epochs={net.max_epochs} epochs. Load the history, too "
+            "(load_params(f_params=..., f_history=...)); if it was never trained, fit it first.",
             UserWarning,
             stacklevel=2,
         )
+
+
+def copy_net(net: NeuralNet) -> NeuralNet:
+    """Copy a net with all that it was fitted to, even if its parts cannot be pickled.
+
+    Parameters
+    ----------
+    net : NeuralNet
+        Left as it is. (`copy.deepcopy` pickles tensors, and with them modules of lambdas.)
+
+    Returns
+    -------
+    copied : NeuralNet
+        Shares no tensor with it.
+    """
+    copied = object.__new__(type(net))
+    vars(copied).update(copy.deepcopy(vars(net)))
+    return copied
 
 
 def warn_if_rows_are_held_back(
@@ -230,6 +251,7 @@ def fitted_clone(
     n_threads: int | None = None,
     kept: np.ndarray | None = None,
     verbose: int = 0,
+    loss: WeightedLoss | None = None,
 ) -> NeuralNet:
     """Clone a net and train it from a seed, whatever the global random state.
 
@@ -256,6 +278,9 @@ def fitted_clone(
     verbose : int, default=0
         Shows a progress bar over the epochs if positive, unless the net reports them itself.
 
+    loss : WeightedLoss, default=None
+        Weights of the rows; all equal if None.
+
     Returns
     -------
     net : NeuralNet
@@ -274,7 +299,8 @@ def fitted_clone(
         copied = clone(net)
         if kept is not None:
             copied, X, y = clone_without(net, X, y, kept)
-        with _stops_when_interrupted(copied), _shown_epochs(copied, verbose):
+        weighted = nullcontext() if loss is None else loss.applied_to(copied)
+        with weighted, _stops_when_interrupted(copied), _shown_epochs(copied, verbose):
             return copied.fit(X, y)
 
 
@@ -325,7 +351,14 @@ def _stops_when_interrupted(net: NeuralNet) -> Iterator[None]:
         vars(net).pop("fit_loop", None)
 
 
-def criterion_target(net: NeuralNet, y: np.ndarray, *, dtype: torch.dtype, ndim: int) -> np.ndarray:
+def criterion_target(
+    net: NeuralNet,
+    y: np.ndarray,
+    *,
+    dtype: torch.dtype,
+    ndim: int,
+    is_multilabel: bool = False,
+) -> np.ndarray:
     """Convert encoded labels or targets to what the net's criterion compares with.
 
     Parameters
@@ -342,6 +375,9 @@ def criterion_target(net: NeuralNet, y: np.ndarray, *, dtype: torch.dtype, ndim:
     ndim : int
         Dimensions of the module's output for a batch of rows.
 
+    is_multilabel : bool, default=False
+        Whether `y` holds several labels a row.
+
     Returns
     -------
     target : ndarray of shape (n,) or (n, t)
@@ -352,6 +388,8 @@ def criterion_target(net: NeuralNet, y: np.ndarray, *, dtype: torch.dtype, ndim:
     if loss == "cross_entropy" and link != "single_logit" and np.ndim(y) == 1:
         return np.asarray(y, dtype=np.int64)
     target = as_array(as_tensor(y, dtype=dtype))
+    if is_multilabel:
+        return target
     if loss == "cross_entropy" and target.ndim == 2:
         if not isinstance(net.criterion_, torch.nn.CrossEntropyLoss):
             raise ValueError(

@@ -1,5 +1,7 @@
 """The loss that a network was trained with, row by row, and the targets that it takes."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 
@@ -27,14 +29,26 @@ def row_loss(model: FunctionalModel, outputs: torch.Tensor, targets: torch.Tenso
     Returns
     -------
     loss : Tensor of shape (..., n)
-        :math:`-\sum_c y_c \log \mathrm{softmax}(f)_c` in nats, or
-        :math:`\frac{\gamma}{2} \lVert f - y \rVert^2` with :math:`\gamma` the model's
+        :math:`-\sum_c y_c \log \mathrm{softmax}(f)_c` in nats, for several labels a row
+        :math:`\gamma \sum_c \log(1 + e^{f_c}) - y_c f_c`, or
+        :math:`\frac{\gamma}{2} \lVert f - y \rVert^2`, with :math:`\gamma` the model's
         `loss_scale`.
     """
     if model.loss == "cross_entropy":
         # Rows last: torch is slow along a last dimension that is short.
         return -(targets.mT * outputs.mT.log_softmax(-2)).sum(-2)
+    if model.loss == "binary_cross_entropy":
+        return model.loss_scale * (torch.nn.functional.softplus(outputs) - targets * outputs).sum(
+            -1
+        )
     return 0.5 * model.loss_scale * (outputs - targets).square().sum(-1)
+
+
+_ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "cross_entropy": lambda outputs: outputs.softmax(-1),
+    "binary_cross_entropy": torch.sigmoid,
+    "squared_error": lambda outputs: outputs,
+}
 
 
 def one_hot_targets(model: FunctionalModel, y: torch.Tensor) -> torch.Tensor:
@@ -51,7 +65,12 @@ def encoded_labels(model: FunctionalModel, target: np.ndarray) -> torch.Tensor:
 
 
 def training_rows(
-    model: FunctionalModel, X: np.ndarray, target: np.ndarray, codes: np.ndarray, batch_size: int
+    model: FunctionalModel,
+    X: np.ndarray,
+    target: np.ndarray,
+    codes: np.ndarray,
+    batch_size: int,
+    sample_weight: np.ndarray | None = None,
 ) -> TrainingRows:
     """Return the training rows as tensors, on the network's device.
 
@@ -71,6 +90,9 @@ def training_rows(
 
     batch_size : int
         Most rows to evaluate at once.
+
+    sample_weight : ndarray of shape (n,), default=None
+        Weight of each row's loss, with mean 1; all ones if None.
     """
     rows = RowSource.to_keep(X, row_dtype(X, model.dtype), model.device)
     order = torch.from_numpy(np.argsort(codes, kind="stable")).to(model.device)
@@ -79,7 +101,10 @@ def training_rows(
         targets = as_tensor(target, dtype=model.dtype, device=model.device)
     else:
         targets = one_hot_targets(model, encoded_labels(model, target))
-    return TrainingRows(rows, targets, rows_by_group, batch_size)
+    weight = None
+    if sample_weight is not None:
+        weight = as_tensor(sample_weight, dtype=model.dtype, device=model.device)
+    return TrainingRows(rows, targets, rows_by_group, batch_size, weight)
 
 
 def residual_norm(
@@ -104,7 +129,8 @@ def residual_norm(
     Returns
     -------
     residual_norm : Tensor of shape (n,)
-        :math:`\lVert \mathrm{softmax}(f(x_i)) - y_i \rVert`, or :math:`\lVert f(x_i) - y_i \rVert`.
+        :math:`\lVert \mathrm{softmax}(f(x_i)) - y_i \rVert`, or :math:`\lVert f(x_i) - y_i \rVert`;
+        the sigmoid takes the place of the softmax for several labels a row.
     """
 
     def evaluate(size: int) -> torch.Tensor:
@@ -112,5 +138,4 @@ def residual_norm(
 
     with torch.no_grad():
         outputs = in_smaller_chunks(evaluate, min(batch_size, len(X)), "rows")
-        fitted = outputs.softmax(-1) if model.loss == "cross_entropy" else outputs
-        return (fitted - targets).norm(dim=-1)
+        return (_ACTIVATIONS[model.loss](outputs) - targets).norm(dim=-1)

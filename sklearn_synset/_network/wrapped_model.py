@@ -1,6 +1,5 @@
 """From None, a module or a skorch net to a frozen function of its weights, and back."""
 
-import copy
 import warnings
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -27,6 +26,7 @@ from sklearn_synset._network.row_loss import why_not_rewound
 from sklearn_synset._network.rows_for_net import rows_for_net
 from sklearn_synset._network.skorch_net import (
     check_net_is_fitted,
+    copy_net,
     criterion_target,
     fitted_clone,
     initialized_clone,
@@ -35,6 +35,7 @@ from sklearn_synset._network.skorch_net import (
     read_weight_decay,
     warn_if_rows_are_held_back,
 )
+from sklearn_synset._network.weighted_loss import WeightedLoss, weighted_loss
 from sklearn_synset._runtime.torch_interop import (
     as_tensor,
     check_device,
@@ -45,6 +46,11 @@ from sklearn_synset._runtime.torch_interop import (
 __all__ = ["FunctionalModel", "restore", "untrained_model", "wrap"]
 
 _N_TRIED, _WELL_FITTED = 1000, 0.1
+_KINDS = {
+    "cross_entropy": "class labels",
+    "binary_cross_entropy": "several labels a row",
+    "squared_error": "continuous targets",
+}
 _Model = TypeVar("_Model", torch.nn.Module, NeuralNet)
 
 
@@ -62,16 +68,13 @@ class _Training:
     output_order: tuple[int, ...] | None = None
     is_task_given: bool = False
     anew: bool = False
+    sample_weight: np.ndarray | None = None
+    loss: str = "cross_entropy"
 
     @property
     def n_outputs(self) -> int:
         """Number of classes, or of targets."""
         return n_outputs(self.classes, self.y)
-
-    @property
-    def loss(self) -> str:
-        """Loss that goes with the target."""
-        return "squared_error" if self.classes is None else "cross_entropy"
 
 
 def wrap(
@@ -89,6 +92,8 @@ def wrap(
     output_order: tuple[int, ...] | None = None,
     is_task_given: bool = False,
     anew: bool = False,
+    sample_weight: np.ndarray | None = None,
+    loss: str | None = None,
 ) -> tuple[torch.nn.Module | NeuralNet, FunctionalModel]:
     """Copy or train the model that is to be explained, and freeze it.
 
@@ -136,6 +141,13 @@ def wrap(
     anew : bool, default=False
         Whether a net's module instance is given new weights before it is trained.
 
+    sample_weight : ndarray of shape (n,), default=None
+        Weight of each row's loss in a training, with mean 1; all ones if None.
+
+    loss : str, default=None
+        As of :class:`FunctionalModel`; cross-entropy for labels and the squared error for values
+        if None.
+
     Returns
     -------
     estimator_ : Module or NeuralNet
@@ -170,6 +182,8 @@ def wrap(
         output_order,
         is_task_given,
         anew,
+        sample_weight,
+        loss or _loss_of(classes),
     )
     inner = estimator.estimator if isinstance(estimator, FrozenEstimator) else estimator
     if isinstance(inner, torch.nn.Module):
@@ -193,8 +207,18 @@ def wrap(
     )
 
 
+def _loss_of(classes: np.ndarray | None) -> str:
+    return "squared_error" if classes is None else "cross_entropy"
+
+
 def untrained_model(
-    net: NeuralNet, X: np.ndarray, y: np.ndarray, *, classes: np.ndarray | None, seed: int
+    net: NeuralNet,
+    X: np.ndarray,
+    y: np.ndarray,
+    *,
+    classes: np.ndarray | None,
+    seed: int,
+    loss: str | None = None,
 ) -> FunctionalModel:
     """Freeze a net as it is before its training.
 
@@ -203,7 +227,7 @@ def untrained_model(
     net : NeuralNet
         Left as it is.
 
-    X, y, classes
+    X, y, classes, loss
         As of `wrap`.
 
     seed : int
@@ -230,6 +254,7 @@ def untrained_model(
         output_order=None,
         is_task_given=False,
         anew=False,
+        loss=loss or _loss_of(classes),
     )
     initialized = initialized_clone(net, None, seed)
     model = _freeze_net(initialized, training)
@@ -258,7 +283,7 @@ def restore(estimator_: _Model, model: FunctionalModel, theta: torch.Tensor) -> 
         were not trainable, and buffers, are those of `estimator_`.
     """
     if isinstance(estimator_, NeuralNet):
-        restored = copy.deepcopy(estimator_)
+        restored = copy_net(estimator_)
         module = restored.module_
     else:
         restored = module = copy_module(estimator_)
@@ -309,7 +334,7 @@ def _wrap_fitted(net: NeuralNet, training: _Training) -> tuple[NeuralNet, Functi
     order = training.output_order
     if classes is not None and getattr(net, "classes", None) is not None:
         order = output_order(net, classes)
-    own = copy.deepcopy(net)
+    own = copy_net(net)
     received = _received(own, training)
     model = _freeze_net(own, received, order)
     check_same_function(own, model, training.X, received.X, training.input_shape)
@@ -318,9 +343,7 @@ def _wrap_fitted(net: NeuralNet, training: _Training) -> tuple[NeuralNet, Functi
     if net.train_split is not None and dtype is not torch.bfloat16:
         rows = rows_for_net(own, training.X, training.input_shape, dtype)
         warn_if_rows_are_held_back(own, rows, target, is_frozen=True)
-    return copy.deepcopy(net), replace(
-        model, recipe=_checked(_recipe(own, model, target, None), own)
-    )
+    return copy_net(net), replace(model, recipe=_checked(_recipe(own, model, target, None), own))
 
 
 def _received(net: NeuralNet, training: _Training) -> _Training:
@@ -345,14 +368,25 @@ def _train(
     untrained = _freeze_net(initialized, received)
     check_same_function(initialized, untrained, training.X, received.X, training.input_shape)
     target = _target_of(initialized, untrained, received)
+    loss = _weighted_loss(initialized, untrained, target, training.sample_weight)
     recipe = _checked(
         _recipe(initialized, untrained, target, seed, keeps_instance=not training.anew), initialized
     )
     parameter = next(initialized.module_.parameters())
     rows = rows_for_net(initialized, training.X, training.input_shape, parameter.dtype)
     check_training_rows(initialized, rows, target)
-    fitted = fitted_clone(initialized, rows, target, seed, n_threads, verbose=verbose)
+    fitted = fitted_clone(initialized, rows, target, seed, n_threads, verbose=verbose, loss=loss)
     return fitted, replace(_freeze_net(fitted, received), recipe=recipe)
+
+
+def _weighted_loss(
+    net: NeuralNet, model: FunctionalModel, target: np.ndarray, weight: np.ndarray | None
+) -> WeightedLoss | None:
+    """Return how weights of rows enter a training; None without any."""
+    if weight is None:
+        return None
+    is_soft = np.ndim(target) == 2
+    return weighted_loss(net, weight, link=model.link, n_outputs=model.n_outputs, is_soft=is_soft)
 
 
 def _target_of(net: NeuralNet, model: FunctionalModel, training: _Training) -> np.ndarray:
@@ -365,7 +399,10 @@ def _target_of(net: NeuralNet, model: FunctionalModel, training: _Training) -> n
         device=model.device,
     )
     dtype = next(net.module_.parameters()).dtype
-    return criterion_target(net, training.y, dtype=dtype, ndim=output.ndim)
+    is_multilabel = training.loss == "binary_cross_entropy"
+    return criterion_target(
+        net, training.y, dtype=dtype, ndim=output.ndim, is_multilabel=is_multilabel
+    )
 
 
 def _checked(recipe: Recipe | str, net: NeuralNet) -> Recipe | str:
@@ -426,15 +463,17 @@ def _freeze_net(
 ) -> FunctionalModel:
     """Freeze an initialised net with the loss and weight decay that it names."""
     loss, link = read_criterion(net)
+    if training.loss == "binary_cross_entropy" and link == "single_logit":
+        loss, link = training.loss, "identity"
     if loss != training.loss:
-        kind = "continuous targets" if training.classes is None else "class labels"
+        kind = _KINDS[training.loss]
         raise ValueError(f"The net's criterion is {net.criterion_!r}, but y holds {kind}.")
     given = training.weight_decay
     weight_decay = read_weight_decay(net) if given is None else given
     model = _freeze(net.module_, training, link=link, output_order=order, weight_decay=weight_decay)
     if isinstance(net, NeuralNetBinaryClassifier):
         model = replace(model, threshold=float(net.threshold))
-    if loss == "cross_entropy":
+    if loss != "squared_error":
         check_last_layer(
             model.module,
             training.X,

@@ -162,6 +162,35 @@ def prediction(outputs: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return outputs[..., 0]
 
 
+def mean_margin(outputs: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Return the mean log-odds of each row's labels, one margin a label.
+
+    Parameters
+    ----------
+    outputs : Tensor of shape (..., n, L)
+        Logits of L labels.
+
+    y : Tensor of shape (n, L)
+        1 for the labels that a row has, 0 for the others.
+
+    Returns
+    -------
+    margin : Tensor of shape (..., n)
+        In nats; the logit counts for a label that is there, minus the logit for one that is not.
+    """
+    return ((2 * y - 1) * outputs).mean(-1)
+
+
+def mean_probability(outputs: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Return the mean probability (..., n) of each row's labels; parameters as `mean_margin`."""
+    return torch.sigmoid((2 * y - 1) * outputs).mean(-1)
+
+
+def negative_binary_cross_entropy(outputs: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Return minus the mean cross-entropy (..., n) of the labels; parameters as `mean_margin`."""
+    return torch.nn.functional.logsigmoid((2 * y - 1) * outputs).mean(-1)
+
+
 _OF_LOSS: dict[str, dict[str, Objective]] = {
     "cross_entropy": {
         "auto": margin,
@@ -169,6 +198,12 @@ _OF_LOSS: dict[str, dict[str, Objective]] = {
         "probability": probability,
         "logit": logit,
         "loss": negative_cross_entropy,
+    },
+    "binary_cross_entropy": {
+        "auto": mean_margin,
+        "margin": mean_margin,
+        "probability": mean_probability,
+        "loss": negative_binary_cross_entropy,
     },
     "squared_error": {
         "auto": prediction,
@@ -190,7 +225,7 @@ def resolve_objective(
         larger when the model does better. ``"auto"`` is the margin for labels and the prediction
         for continuous targets.
 
-    loss : {"cross_entropy", "squared_error"}
+    loss : {"cross_entropy", "binary_cross_entropy", "squared_error"}
         The loss that the model was trained with.
 
     loss_scale : float, default=1.0
@@ -223,17 +258,16 @@ def resolve_objective(
 
 
 def check_objective(
-    objective: str | Objective, classes: np.ndarray | None, target: np.ndarray
+    objective: str | Objective, loss: str, classes: np.ndarray | None, target: np.ndarray
 ) -> None:
-    """Raise a ValueError unless an objective goes with labels, or values if `classes` is None."""
-    loss = "squared_error" if classes is None else "cross_entropy"
+    """Raise a ValueError unless an objective goes with a loss, and with the number of outputs."""
     resolve_objective(objective, loss, n_outputs=n_outputs(classes, target))
 
 
 def _named(objective: str, loss: str, loss_scale: float) -> Objective:
     known = _OF_LOSS[loss]
     if objective not in known:
-        kind = "class labels" if loss == "cross_entropy" else "continuous targets"
+        kind = "continuous targets" if loss == "squared_error" else "class labels"
         raise ValueError(
             f"objective={objective!r} is not defined for {kind}; expected one of {list(known)} or "
             "a callable."
@@ -247,6 +281,8 @@ def _try_out(function: Objective, loss: str, n_outputs: int) -> None:
     """Raise a ValueError unless an objective gives a value for each row of each network."""
     outputs = torch.zeros(2, n_outputs)
     y = torch.zeros(2, dtype=torch.long)
+    if loss == "binary_cross_entropy":
+        y = torch.zeros(2, n_outputs)
     if loss == "squared_error":
         y = torch.zeros(2) if n_outputs == 1 else torch.zeros(2, n_outputs)
     try:

@@ -64,7 +64,7 @@ def chain_of(module: nn.Module, norm: type[nn.Module]) -> list[tuple[str, nn.Mod
     layers : list of tuple or None
         Name and layer, in order; None if the network is no `Sequential` of fully connected layers,
         activations that act on single numbers, dropout and batch normalisation, or a layer has
-        hooks or frozen weights.
+        hooks, or frozen or tied weights.
     """
     if type(module) is not nn.Sequential:
         return None
@@ -79,6 +79,9 @@ def chain_of(module: nn.Module, norm: type[nn.Module]) -> list[tuple[str, nn.Mod
             layers.append((name, part))
         else:
             return None
+    owned = [id(parameter) for _, layer in layers for parameter in layer.parameters()]
+    if len(set(owned)) < len(owned):
+        return None  # tied weights
     for _, layer in layers:
         if layer._forward_hooks or layer._forward_pre_hooks:
             return None

@@ -152,7 +152,7 @@ def _of_length(recipe: Recipe, n_epochs: int) -> Recipe:
 def _criterion(model: FunctionalModel) -> type[torch.nn.Module]:
     if model.loss == "squared_error":
         return torch.nn.MSELoss
-    if model.link == "single_logit":
+    if model.link == "single_logit" or model.loss == "binary_cross_entropy":
         return torch.nn.BCEWithLogitsLoss
     if model.link == "sigmoid":
         return torch.nn.BCELoss

@@ -423,7 +423,11 @@ def _replayed(
     """Train the networks of some blocks; return those of each, and their outputs (R, m, C)."""
     networks = replay(plan.recipe, plan.rows, blocks)
     theta = torch.cat(
-        [networks.parameters[name].detach().flatten(1) for name in model.names], dim=1
+        [
+            networks.parameters[name].detach().reshape(networks.n_networks, -1)
+            for name in model.names
+        ],
+        dim=1,
     )
     if model.activation is not None:
         networks.skip_layer(model.activation)

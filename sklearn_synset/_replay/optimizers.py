@@ -100,7 +100,9 @@ class StackedOptimizer:
 def _clip(parameters: dict[str, torch.Tensor], largest: float, order: float) -> None:
     """Shorten each network's gradient to a norm."""
     gradients = [p.grad for p in parameters.values() if p.grad is not None]
-    norms = torch.stack([torch.linalg.vector_norm(g.flatten(1), order, dim=1) for g in gradients])
+    norms = torch.stack(
+        [torch.linalg.vector_norm(g.reshape(len(g), -1), order, dim=1) for g in gradients]
+    )
     norm = torch.linalg.vector_norm(norms, order, dim=0)
     factor = (largest / (norm + 1e-6)).clamp(max=1.0)
     for gradient in gradients:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import torch
 
+from sklearn_synset._network.plain_layers import with_plain_layers
 from sklearn_synset._network.recipe import Recipe, Stopping
 from sklearn_synset._replay.chain import shared_mask
 from sklearn_synset._replay.optimizers import StackedOptimizer
@@ -107,7 +108,8 @@ class _Block:
     def __init__(self, recipe: Recipe, rows: ReplayedRows, seed: int, n_networks: int) -> None:
         self.n_networks = n_networks
         with keep_global_state(seed):
-            self.module = recipe.initialised().module_.to(dtype=rows.targets.dtype)
+            module = recipe.initialised().module_.to(dtype=rows.targets.dtype)
+            self.module = with_plain_layers(module)
             self._state = torch.get_rng_state()
         if rows.is_training_data:
             self._epochs = epochs_of_training(recipe)
@@ -171,13 +173,15 @@ def _train_one_epoch(
     parameters = list(networks.parameters.values())
     for batch, block_of in order.epoch():
         X, targets = rows.shaped(rows.X[batch.flatten()]), rows.targets[batch]
+        of_row = None if rows.sample_weight is None else rows.sample_weight[batch]
         if block_of is None:
             own = weight[:, batch]
         else:
             own = weight.gather(1, batch[block_of])
             X, targets = X.unflatten(0, batch.shape)[block_of], targets[block_of]
+            of_row = None if of_row is None else of_row[block_of]
         outputs = networks.training_outputs(X, own, None if block_of is None else order.draw_mask)
-        loss = recipe.loss.mean(outputs, targets, own)
+        loss = recipe.loss.mean(outputs, targets, own if of_row is None else own * of_row)
         gradients = torch.autograd.grad(loss.sum(), parameters, allow_unused=True)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             # Steps in one operation take gradients for contiguous.

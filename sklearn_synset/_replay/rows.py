@@ -27,7 +27,7 @@ class ReplayedRows:
         Targets in the order of the module's outputs.
 
     weight : Tensor of shape (s,)
-        Weight of each row.
+        Rows that each represents, also in the statistics of batch normalisations.
 
     group : Tensor of shape (s,)
         Group of each row.
@@ -41,6 +41,9 @@ class ReplayedRows:
 
     valid_X, valid_targets, valid_group : Tensor or None
         Validation rows; group -1 for those that are in none. None without any.
+
+    sample_weight : Tensor of shape (s,) or None
+        Weight of each row's loss, beyond `weight`; None if all are 1.
     """
 
     X: Rows
@@ -52,6 +55,7 @@ class ReplayedRows:
     valid_X: torch.Tensor | None = None
     valid_targets: torch.Tensor | None = None
     valid_group: torch.Tensor | None = None
+    sample_weight: torch.Tensor | None = None
 
     def shaped(self, X: torch.Tensor) -> torch.Tensor:
         r"""Return rows (b, d...) as the module takes them, (b, \*input_shape)."""
@@ -84,7 +88,8 @@ def replayed_training_rows(
     group = rows.group
     targets = _in_output_order(model, rows.targets)
     whole = ReplayedRows(
-        rows.X, targets, targets.new_ones(len(targets)), group, True, model.input_shape
+        *(rows.X, targets, targets.new_ones(len(targets)), group, True, model.input_shape),
+        sample_weight=rows.sample_weight,
     )
     if recipe.valid_rows is not None:
         held = as_tensor(recipe.valid_rows, device=model.device)

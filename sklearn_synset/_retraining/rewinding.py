@@ -45,7 +45,7 @@ def is_single_layer(model: FunctionalModel) -> bool:
 
 def curves_steadily(model: FunctionalModel) -> bool:
     """Tell whether the curvature of the loss changes little along a retraining."""
-    return model.loss != "cross_entropy" or is_single_layer(model)
+    return model.loss == "squared_error" or is_single_layer(model)
 
 
 def rewound(model: FunctionalModel, rewind: float) -> torch.Tensor:

@@ -58,20 +58,20 @@ def sample_of_rows(rows: TrainingRows, max_rows: int, generator: torch.Generator
     sample : Synset
         Every group keeps at least one row.
     """
-    sizes = [len(members) for members in rows.rows_by_group]
-    share = min(1.0, max_rows / sum(sizes))
+    share = min(1.0, max_rows / len(rows.weight))
+    own, sizes = rows.positive_weight, rows.group_weight
     chosen, weight, group = [], [], []
     for k, members in enumerate(rows.rows_by_group):
         n_taken = max(1, round(share * len(members)))
         taken = torch.randperm(len(members), generator=generator)[:n_taken].sort().values
         chosen.append(members[taken.to(members.device)])
-        weight.append(torch.full((n_taken,), len(members) / n_taken))
+        weight.append(own[chosen[-1]] * (sizes[k] / own[chosen[-1]].sum()))
         group.append(torch.full((n_taken,), k))
     index = torch.cat(chosen)
     return Synset(
         rows.X[index],
         rows.targets[index],
-        torch.cat(weight).to(rows.targets),
+        torch.cat(weight),
         torch.cat(group).to(index.device),
-        torch.tensor(sizes).to(rows.targets),
+        sizes,
     )

@@ -21,13 +21,14 @@ class Synset:
         Targets: class probabilities, or regression values.
 
     weight : Tensor of shape (s,)
-        Training rows that each synset row represents, positive.
+        Training rows that each synset row represents, positive; the sum of their sample weights
+        where they have such.
 
     group : Tensor of shape (s,)
         Group of each row, in [0, K).
 
     group_size : Tensor of shape (K,)
-        Training rows in each group; their sum is n.
+        Sum of the weights of each group's training rows; all together n.
 
     Notes
     -----

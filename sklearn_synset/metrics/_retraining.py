@@ -38,6 +38,7 @@ def retraining(
     y_query,
     *,
     groups=None,
+    sample_weight=None,
     leave_one_out=True,
     subsets=0,
     objective="auto",
@@ -75,6 +76,10 @@ def retraining(
 
     groups : array-like of shape (n_rows,), default=None
         Label of each row's group; every row is a group of its own if None.
+
+    sample_weight : array-like of shape (n_rows,), default=None
+        Weight of each row in the training; all equal if None. Those of a net act as in
+        :meth:`~sklearn_synset.SynsetAttributor.fit`; another estimator's `fit` has to take them.
 
     leave_one_out : bool, default=True
         Whether to train without each group.
@@ -191,14 +196,11 @@ def retraining(
     check_scalar(n_seeds, "n_seeds", Integral, min_val=1)
     if side_by_side not in ("auto", True, False):
         raise ValueError(f"side_by_side must be 'auto', True or False; got {side_by_side!r}.")
-    problem = training_problem(estimator, X, y, several=n_seeds > 1)
+    problem = training_problem(estimator, X, y, several=n_seeds > 1, sample_weight=sample_weight)
     X_query = problem.query_rows(X_query)
     y_query = problem.query_target(X_query, y_query)
     labels, codes = read_groups(groups, problem.n_rows)
-    is_regression = problem.classes is None
-    function = resolve_objective(
-        objective, "squared_error" if is_regression else "cross_entropy", loss_scale=2.0
-    )
+    function = resolve_objective(objective, problem.loss, loss_scale=2.0)
     if cache_dir is not None and not isinstance(random_state, Integral):
         raise ValueError("cache_dir needs an integer random_state, to find its trainings again.")
     random_state = check_random_state(random_state)
@@ -383,6 +385,8 @@ def _ingredients(
         "groups": codes,
         "objective": objective,
     }
+    if problem.sample_weight is not None:
+        ingredients["sample_weight"] = problem.sample_weight
     if problem.net is not None:
         # The class of a module is hashed by its name, and may have changed behind it.
         module = initialized_clone(problem.net, None, seed=0).module_

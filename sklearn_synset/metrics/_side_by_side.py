@@ -132,7 +132,9 @@ def stack_of_trainings(problem: TrainingProblem, codes: np.ndarray, seed: int) -
     target = y if classes is None or is_soft else problem.label_codes
     assert target is not None
     try:
-        model = untrained_model(problem.seeded(seed), problem.X, target, classes=classes, seed=seed)
+        model = untrained_model(
+            problem.seeded(seed), problem.X, target, classes=classes, seed=seed, loss=problem.loss
+        )
     except (TypeError, ValueError) as error:
         raise NotSideBySideError(str(error).rstrip(".")) from error
     if not isinstance(model.recipe, Recipe):
@@ -143,7 +145,10 @@ def stack_of_trainings(problem: TrainingProblem, codes: np.ndarray, seed: int) -
         targets = one_hot_targets(model, targets)
     order = torch.from_numpy(np.argsort(codes, kind="stable")).to(model.device)
     rows_by_group = list(order.split(np.bincount(codes).tolist()))
-    rows = TrainingRows(_tensor(problem.X, model), targets, rows_by_group, _BATCH_SIZE)
+    weight = None
+    if problem.sample_weight is not None:
+        weight = as_tensor(problem.sample_weight, dtype=model.dtype, device=model.device)
+    rows = TrainingRows(_tensor(problem.X, model), targets, rows_by_group, _BATCH_SIZE, weight)
     replayed = replayed_training_rows(model, model.recipe, rows)
     plan = ReplayPlan(model.recipe, (seed,), replayed, lifted_X=rows.X[:0])
     return Stack(problem, model, plan)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,14 +12,23 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils import assert_all_finite, check_array, column_or_1d, indexable
 from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import has_fit_parameter
 from skorch import NeuralNet
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
-from sklearn_synset._data.target import encode_target, label_codes, read_target
+from sklearn_synset._data.input_checks import check_sample_weight
+from sklearn_synset._data.target import (
+    encode_target,
+    label_codes,
+    loss_of_target,
+    n_outputs,
+    read_target,
+)
 from sklearn_synset._network.kept_rows import clone_without
 from sklearn_synset._network.new_weights import reset_parameters, starts_anew
 from sklearn_synset._network.skorch_net import criterion_target, initialized_clone, read_criterion
+from sklearn_synset._network.weighted_loss import WeightedLoss, weighted_loss
 from sklearn_synset._runtime.parallel import in_parallel
 from sklearn_synset._runtime.torch_interop import keep_global_state
 
@@ -47,6 +56,12 @@ class TrainingProblem:
 
     anew : bool, default=False
         Whether the module instance of a net is given new weights before each training.
+
+    sample_weight : ndarray of shape (n_rows,), default=None
+        Weight of each row, of a net with mean 1; all equal if None.
+
+    loss : {"cross_entropy", "binary_cross_entropy", "squared_error"}, default="cross_entropy"
+        Loss that goes with the target.
     """
 
     estimator: Any
@@ -55,6 +70,8 @@ class TrainingProblem:
     classes: np.ndarray | None
     label_codes: np.ndarray | None
     anew: bool = False
+    sample_weight: np.ndarray | None = None
+    loss: str = "cross_entropy"
 
     @property
     def n_rows(self) -> int:
@@ -85,7 +102,31 @@ class TrainingProblem:
         X, y = take_rows(self.X, rows), self.y[rows]
         if not hasattr(self.estimator, "fit"):
             return self.estimator(X, y, seed)
-        return self.seeded(seed).fit(X, y)
+        return self._fitted(self.seeded(seed), X, y, rows)
+
+    def _fitted(self, model: Any, X: Any, y: np.ndarray, rows: np.ndarray) -> Any:
+        """Fit a model on some rows, with their weights."""
+        if self.sample_weight is None:
+            return model.fit(X, y)
+        weight, net = self.sample_weight[rows], final_net(model)
+        if net is not None:
+            with self._weighted(model, y, weight).applied_to(net):
+                return model.fit(X, y)
+        is_pipeline = isinstance(model, Pipeline)
+        name = f"{model.steps[-1][0]}__sample_weight" if is_pipeline else "sample_weight"
+        return model.fit(X, y, **{name: weight})
+
+    def _weighted(self, model: Any, y: np.ndarray, weight: np.ndarray) -> WeightedLoss:
+        """Return how the weights of rows enter the loss of a net, also at the end of a pipeline."""
+        net = initialized_clone(final_net(model), None, 0)
+        is_soft = self.classes is not None and y.ndim == 2 and y.shape[1] > 1
+        return weighted_loss(
+            net,
+            weight,
+            link="identity" if self.loss == "binary_cross_entropy" else read_criterion(net).link,
+            n_outputs=n_outputs(self.classes, y),
+            is_soft=is_soft,
+        )
 
     def train_without(self, kept: np.ndarray, seed: int) -> Any:
         """Return a predictor as `train` does, of a net with the minibatches of all rows.
@@ -109,8 +150,16 @@ class TrainingProblem:
         net = initialized_clone(self.seeded(seed), None, seed)
         # A copy: what other processes share is read-only, which torch warns of.
         X = take_rows(self.X, np.arange(self.n_rows))
-        net, X, y = clone_without(net, X, self.y.copy(), kept)
-        return net.fit(X, y)
+        y, weight = self.y.copy(), self.sample_weight
+        loss = None if weight is None else self._weighted(net, y, weight)
+        net, X, y = clone_without(net, X, y, kept)
+        if loss is None:
+            return net.fit(X, y)
+        assert weight is not None
+        if len(y) < len(weight):
+            loss = replace(loss, weight=weight[kept])
+        with loss.applied_to(net):
+            return net.fit(X, y)
 
     def seeded(self, seed: int) -> Any:
         """Return a clone with every `random_state` set to a seed, and new weights if it needs."""
@@ -202,7 +251,12 @@ class TrainingProblem:
 
 
 def training_problem(
-    estimator: object, X: Any, y: object, *, several: bool = False
+    estimator: object,
+    X: Any,
+    y: object,
+    *,
+    several: bool = False,
+    sample_weight: object = None,
 ) -> TrainingProblem:
     """Check an estimator and its training rows before any of it is trained.
 
@@ -220,6 +274,9 @@ def training_problem(
     several : bool, default=False
         Whether it is trained from several seeds.
 
+    sample_weight : array-like of shape (n_rows,), default=None
+        Weight of each row; all equal if None.
+
     Returns
     -------
     problem : TrainingProblem
@@ -228,7 +285,7 @@ def training_problem(
     Raises
     ------
     TypeError
-        If `estimator` cannot be trained.
+        If `estimator` cannot be trained, or not with weights.
 
     ValueError
         If `X` and `y` are of different lengths, or `y` holds no proper labels or values.
@@ -236,6 +293,10 @@ def training_problem(
     check_trainable(estimator)
     X, y = indexable(_as_array(X), y)
     net = final_net(estimator)
+    weight = None
+    if sample_weight is not None:
+        _check_takes_weights(estimator)
+        weight = check_sample_weight(sample_weight, np.empty((count_rows(X), 0)))
     is_plain = net is None and hasattr(estimator, "fit")
     if is_plain and is_regressor(estimator):
         classes, target = None, check_array(y, dtype=np.float64, ensure_2d=False, input_name="y")
@@ -246,15 +307,25 @@ def training_problem(
         classes, target = read_target(np.asarray(y), net)
     codes = None if classes is None else label_codes(target, classes)
     if net is not None:
-        X, fitted_on = _inputs_of_net(estimator, net, X, target)
+        loss = loss_of_target(classes, np.asarray(y), net)
+        X, fitted_on = _inputs_of_net(estimator, net, X, target, loss)
     else:
-        fitted_on = np.asarray(y)
+        fitted_on, loss = np.asarray(y), loss_of_target(classes, target, None, "regression")
     anew = net is not None and starts_anew(net, several=several)
     if anew:
         initialized_clone(net, None, seed=0, anew=True)  # refuses before any training
     # Without what a former fit left, which other processes may not be able to read.
     unfitted = estimator if net is None else clone(estimator)
-    return TrainingProblem(unfitted, X, fitted_on, classes, codes, anew)
+    return TrainingProblem(unfitted, X, fitted_on, classes, codes, anew, weight, loss)
+
+
+def _check_takes_weights(estimator: Any) -> None:
+    """Raise a TypeError unless an estimator is fitted with weights of rows."""
+    final = estimator[-1] if isinstance(estimator, Pipeline) else estimator
+    if not isinstance(final, NeuralNet) and not (
+        hasattr(final, "fit") and has_fit_parameter(final, "sample_weight")
+    ):
+        raise TypeError(f"{estimator!r} does not take sample_weight.")
 
 
 def check_trainable(estimator: object) -> None:
@@ -385,7 +456,7 @@ def run_jobs(
 
 
 def _inputs_of_net(
-    estimator: Any, net: NeuralNet, X: Any, target: np.ndarray
+    estimator: Any, net: NeuralNet, X: Any, target: np.ndarray, loss: str
 ) -> tuple[Any, np.ndarray]:
     """Return rows and target as a net, alone or at the end of a pipeline, is fitted on them."""
     initialized = initialized_clone(net, None, seed=0)
@@ -405,7 +476,10 @@ def _inputs_of_net(
         return X, target
     with keep_global_state():
         ndim = initialized.forward(first).ndim
-    return X, criterion_target(initialized, target, dtype=dtype, ndim=ndim)
+    is_multilabel = loss == "binary_cross_entropy"
+    return X, criterion_target(
+        initialized, target, dtype=dtype, ndim=ndim, is_multilabel=is_multilabel
+    )
 
 
 def _as_array(X: Any) -> Any:

@@ -61,7 +61,8 @@ def test_a_split_that_holds_rows_back_is_named():
 
 
 def test_a_frozen_net_without_a_history_is_named():
-    with pytest.warns(UserWarning, match="has no training history: it was initialised, and either"):
+    message = r"has no training history.*all max_epochs=3 epochs\. Load the history, too"
+    with pytest.warns(UserWarning, match=message):
         SynsetAttributor(FrozenEstimator(net().initialize()), **FAST).fit(X, Y)
 
 
@@ -108,3 +109,37 @@ def test_complex_weights_are_refused():
     module = nn.Linear(4, 3, dtype=torch.complex128)
     with pytest.raises(ValueError, match="weight is complex; real weights are expected"):
         SynsetAttributor(module, **FAST).fit(X, Y)
+
+
+def with_lambda():
+    """Return a network that cannot be pickled."""
+    network = mlp()
+    network.scale = lambda outputs: outputs
+    return network
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_networks_that_cannot_be_pickled_are_copied(frozen):
+    estimator = net(module=with_lambda)
+    if frozen:
+        estimator = FrozenEstimator(estimator.fit(X, Y))
+    attributor = SynsetAttributor(estimator, **FAST).fit(X, Y)
+    before = attributor.estimator_.forward(X)
+    without = attributor.leave_out([attributor.groups_[0]])
+    assert not torch.allclose(without.forward(X), before)
+    torch.testing.assert_close(attributor.estimator_.forward(X), before)
+
+
+class WithInputs(nn.Linear):
+    def forward(self, X):
+        return super().forward(X), X
+
+
+def test_of_several_outputs_the_first_is_explained():
+    module = seeded(lambda: WithInputs(4, 3).double())
+    plain = nn.Linear(4, 3).double()
+    plain.load_state_dict(module.state_dict())
+    found, expected = (SynsetAttributor(each, **FAST).fit(X, Y) for each in (module, plain))
+    np.testing.assert_array_equal(found.transform(X), expected.transform(X))
+    without = found.leave_out([found.groups_[0]])
+    assert isinstance(without, WithInputs) and len(without(torch.as_tensor(X))) == 2

@@ -52,6 +52,35 @@ class Residual(nn.Module):
         return self.last(X + self.first(X).relu())
 
 
+class Sequence(nn.Module):
+    """Reads features one after the other."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.head = nn.GRU(1, 3, batch_first=True).double(), nn.Linear(3, 3).double()
+
+    def forward(self, X):
+        return self.head(self.layer(X[..., None])[0][:, -1])
+
+
+class Scaled(nn.Module):
+    """A trained scalar."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale, self.layer = nn.Parameter(torch.ones(()).double()), SmallMLP().layers
+
+    def forward(self, X):
+        return self.scale * self.layer(X)
+
+
+def tied():
+    """Return a chain of layers, two of which share their weight."""
+    first, second = nn.Linear(4, 4).double(), nn.Linear(4, 4).double()
+    second.weight = first.weight
+    return nn.Sequential(first, nn.Tanh(), second, nn.Tanh(), nn.Linear(4, 3).double())
+
+
 class Probabilities(nn.Module):
     """Returns probabilities, for skorch's classifier."""
 
@@ -110,6 +139,10 @@ PLAIN = {
     "normalised images": {"module": Images},
     "group normalisation": {"module": partial(Images, partial(nn.GroupNorm, 2))},
     "residual": {"module": Residual},
+    "recurrent": {"module": Sequence},
+    "tied weights": {"module": tied},
+    "a scalar parameter": {"module": Scaled},
+    "slopes": between(nn.PReLU),
     "probabilities": {"module": Probabilities, "criterion": nn.NLLLoss},
     "in order": {"iterator_train__shuffle": False},
     "without the last batch": {"iterator_train__drop_last": True},
