@@ -1,6 +1,7 @@
 """Checks of a module before any work is spent on it."""
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,8 +38,7 @@ def probe(
     Returns
     -------
     output : Tensor of shape (2,) or (2, width)
-        What the module returned. If that is a tuple, its first part: the module is made to return
-        that alone from here on.
+        What the module returned; of a tuple, its first part.
     """
     largest = max(abs(float(X.max())), abs(float(X.min())))
     dtype = row_dtype(X, dtype)
@@ -51,15 +51,12 @@ def probe(
     given = rows.clone()
     with keep_global_state(seed=0), torch.no_grad():
         try:
-            output, repeated = module(given), module(rows[[0, 0]])
+            output, repeated = first_of(module(given)), first_of(module(rows[[0, 0]]))
         except Exception as error:
             raise ValueError(
                 f"The module cannot take rows of shape {tuple(rows.shape)} and {dtype}, with "
                 f"input_shape={input_shape}. It says: {error}"
             ) from error
-    if isinstance(output, tuple) and output:
-        module.register_forward_hook(first_output)
-        output, repeated = output[0], repeated[0]
     if not torch.equal(given, rows):
         raise ValueError("The module changes its input in place; let it work on a copy.")
     _check_tensor(output)
@@ -73,9 +70,9 @@ def probe(
     return output
 
 
-def first_output(module: torch.nn.Module, args: object, output: tuple) -> torch.Tensor:
-    """Return the first of several outputs, as a forward hook."""
-    return output[0]
+def first_of(output: Any) -> Any:
+    """Return what a module returned, the first part of it if that is a tuple."""
+    return output[0] if isinstance(output, tuple) and output else output
 
 
 def reshape_rows(X: np.ndarray, input_shape: tuple[int, ...] | None) -> np.ndarray:

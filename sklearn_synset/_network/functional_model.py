@@ -11,7 +11,7 @@ import torch
 from torch.func import functional_call
 
 from sklearn_synset._data.row_source import row_dtype
-from sklearn_synset._network.checks import check_output, probe, trainable_parameters
+from sklearn_synset._network.checks import check_output, first_of, probe, trainable_parameters
 from sklearn_synset._network.last_layer import check_several_logits, read_last_layer
 from sklearn_synset._network.plain_layers import with_plain_layers
 from sklearn_synset._network.recipe import Recipe
@@ -151,7 +151,7 @@ class FunctionalModel:
         if row_weight is not None:
             state |= {f"{name}.row_weight": row_weight for name in self.live_norms}
         with self._turn, attention:  # type: ignore[attr-defined]
-            output = functional_call(self.module, state, (rows,))
+            output = first_of(functional_call(self.module, state, (rows,)))
         return output.reshape(len(X), -1)
 
     def unflatten(self, theta: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from sklearn_synset._data.row_source import row_dtype
-from sklearn_synset._network.checks import output_width, reshape_rows
+from sklearn_synset._network.checks import first_of, output_width, reshape_rows
 from sklearn_synset._runtime.torch_interop import as_tensor, keep_global_state
 
 _N_ROWS = 50
@@ -201,7 +201,7 @@ def _outputs(
     try:
         module.requires_grad_(True)
         with keep_global_state(seed=0), torch.enable_grad():
-            output = module(rows)
+            output = first_of(module(rows))
     finally:
         for hook in hooks:
             hook.remove()

@@ -10,7 +10,7 @@ from skorch.dataset import Dataset, unpack_data
 from torch.utils.data import DataLoader, default_collate
 
 from sklearn_synset._data.row_source import row_dtype
-from sklearn_synset._network.checks import reshape_rows
+from sklearn_synset._network.checks import first_of, reshape_rows
 from sklearn_synset._network.default_network import WholeBatches, keep_batch
 from sklearn_synset._network.functional_model import FunctionalModel
 from sklearn_synset._network.rows_for_net import RowsOnDemand
@@ -183,8 +183,7 @@ def check_same_function(
         Shape that flat rows of `X` are given.
     """
     with keep_global_state(seed=0), torch.no_grad():
-        theirs = net.forward(rows_of_net(net, X[:_N_COMPARED], input_shape))
-        theirs = theirs[0] if isinstance(theirs, tuple) else theirs
+        theirs = first_of(net.forward(rows_of_net(net, X[:_N_COMPARED], input_shape)))
         received = as_tensor(
             rows[:_N_COMPARED], dtype=row_dtype(rows, model.dtype), device=model.device
         )

@@ -10,6 +10,7 @@ from torch.nn.parameter import is_lazy
 
 from sklearn_synset._network.default_network import STATISTICS, net_of_statistics
 from sklearn_synset._network.functional_model import FunctionalModel, copy_module
+from sklearn_synset._network.plain_layers import with_plain_layers
 from sklearn_synset._network.skorch_net import initialized_clone
 from sklearn_synset._runtime.torch_interop import resolve_device
 
@@ -99,7 +100,7 @@ def network_from_state(
     network = _blank(_unfrozen(estimator), state, device)
     module = network.module_ if isinstance(network, NeuralNet) else network
     _fill(module, state)
-    own = copy_module(module).eval().requires_grad_(False)
+    own = with_plain_layers(copy_module(module)).eval().requires_grad_(False)
     theta = state["model"]["theta"].to(resolve_device(device, module))
     own.to(device=theta.device, dtype=theta.dtype)
     return network, FunctionalModel(own, **state["model"] | {"theta": theta})

@@ -10,7 +10,7 @@ import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
-from skorch import NeuralNetClassifier, NeuralNetRegressor
+from skorch import NeuralNet, NeuralNetClassifier, NeuralNetRegressor
 from skorch.callbacks import EarlyStopping, LRScheduler
 from skorch.dataset import ValidSplit
 from torch import nn
@@ -41,11 +41,26 @@ class Tied(nn.Module):
         return self.head(self.second(torch.tanh(self.gain * self.first(X))))
 
 
+BRIEF = {"max_epochs": 2, "train_split": None, "verbose": 0}
+
+
 def net(cls, n_outputs, criterion, **params):
-    settings = {"max_epochs": 2, "train_split": None, "verbose": 0, "criterion": criterion}
+    settings = BRIEF | {"criterion": criterion}
     return cls(
         nn.Linear, module__in_features=4, module__out_features=n_outputs, **settings, **params
     )
+
+
+class Sequence(nn.Module):
+    """Reads features one after the other, and returns its state, too."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.head = nn.GRU(1, 4, batch_first=True), nn.Linear(4, 3)
+
+    def forward(self, X):
+        outputs, state = self.layer(X[..., None])
+        return self.head(outputs[:, -1]), state
 
 
 class Dropped(nn.Module):
@@ -115,6 +130,11 @@ def form(name):
         "early stopping": (stopped(), X, y, sites, {"n_probes": 0}),
         "compressed": (classifier, X, y, sites, {"synset_size": 3}),
         "rewound": (classifier, X, y, sites, {"solver": "rewind"}),
+        "recurrent": (seeded(Sequence), X, y, sites, {"sample_weight": 1 + y}),
+        "several labels": (
+            NeuralNet(mlp, module__dtype=torch.float32, criterion=nn.BCEWithLogitsLoss, **BRIEF),
+            *(X, X[:, :3] > 0, sites, {"sample_weight": 1 + y, "objective": "loss"}),
+        ),
         "halves": (mlp(), X, y, None, {"removal": "subsets", "n_removals": 5}),
         "several": (classifier, X, y, None, {"n_models": 2}),
         "callables": (mlp(), X, y, None, {"objective": brier}),
@@ -138,6 +158,8 @@ FORMS = [
     "early stopping",
     "compressed",
     "rewound",
+    "recurrent",
+    "several labels",
     "halves",
     "several",
     "callables",
@@ -154,8 +176,9 @@ def fitted():
     def fit(name):
         if name not in known:
             estimator, X, y, groups, params = form(name)
+            weight = params.pop("sample_weight", None)
             attributor = SynsetAttributor(estimator, **FAST | params)
-            known[name] = attributor.fit(X, y, groups=groups)
+            known[name] = attributor.fit(X, y, groups=groups, sample_weight=weight)
         return known[name]
 
     return fit
