@@ -181,13 +181,12 @@ def test_targets_that_may_be_two_things_are_refused(dtype):
     for estimator in (None, mlp(n_outputs=4)):
         with pytest.raises(ValueError, match="nothing but 0 and 1: several labels a row, or val"):
             effects(estimator, several)
-    estimator = net(mlp(n_outputs=4), NeuralNet, criterion=nn.BCEWithLogitsLoss)
-    with pytest.raises(ValueError, match="several labels a row. task='multilabel' is not offered"):
-        effects(estimator, several)
+    with pytest.raises(ValueError, match="several labels a row, which need criterion=torch.nn.BCE"):
+        effects(net(mlp(n_outputs=4)), several)
 
 
 WRONG = {
-    "multi-label": ({"task": "multilabel"}, Y, "is not offered yet: explain one label at a time"),
+    "multi-label": ({"task": "multilabel"}, Y, "labels a row are 0 and 1 in y"),
     "unknown labels": ({"classes": [0, 1]}, Y, r"not in classes=\[0, 1\]: \[2\]"),
     "classes twice": ({"classes": [0, 1, 1]}, Y, "must differ from each other"),
     "classes in two dimensions": ({"classes": [[0], [1]]}, Y, "must be one-dimensional"),

@@ -298,9 +298,9 @@ def test_columns_follow_the_classes_that_a_frozen_net_was_given():
 # Wrong input
 
 
-class Pair(nn.Linear):
+class Named(nn.Linear):
     def forward(self, X):
-        return super().forward(X), X
+        return {"logits": super().forward(X)}
 
 
 class Rank(nn.Linear):
@@ -323,7 +323,7 @@ def poisoned():
     [
         (poisoned, ValueError, "2.bias holds NaN or infinity"),
         (lambda: mlp(4), ValueError, "output width must be 3 for 3 classes, got 4"),
-        (lambda: Pair(D, C), TypeError, "must return one tensor, got tuple"),
+        (lambda: Named(D, C), TypeError, "a tuple whose first part is one; got dict"),
         (lambda: nn.Linear(D + 1, C), ValueError, r"cannot take rows of shape \(2, 6\)"),
         (lambda: mlp().requires_grad_(False), ValueError, "no trainable parameter"),
         (lambda: nn.LazyLinear(C), ValueError, "not initialised; run the module once"),
