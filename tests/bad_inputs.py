@@ -471,7 +471,7 @@ SECTIONS = {
         BadInput("a distance that is no scalar", ValueError, "distance must return a scalar",
                  lambda: fit(estimator=linear(), distance=lambda a, b: a - b), needs_work=True),
         BadInput("features whose scales are too far apart to train on", FloatingPointError,
-                 "Scale the features (and the target), or raise damping",
+                 "Scale the features (and the target), or raise weight_decay",
                  lambda: fit(X * [1e6, 1, 1e-6, 1e-3], estimator=linear()),
                  needs_work=True),
     ],

@@ -94,7 +94,7 @@ class LeaveOutNetworks:
         """First-order effects of single training rows on each network."""
         found, rows = [], self.training_rows
         for model, plan in zip(self.models, self.plans, strict=True):
-            if isinstance(plan, ReplayPlan) or plan.preconditioner is not None:
+            if isinstance(plan, ReplayPlan):
                 plan = self.leave_out.plan(model, self.synset)
             found.append(RowEffects(model, rows, self.synset, plan, self.leave_out.seed))
         return found

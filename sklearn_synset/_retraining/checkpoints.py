@@ -26,7 +26,7 @@ def checkpoints(
         The trained network.
 
     synset, kept, retraining
-        As of `removal_path`, without a preconditioner; networks have their own gradients.
+        As of `removal_path`; networks have their own gradients.
 
     steps : collection of int
         Numbers of the steps, from 1 on.

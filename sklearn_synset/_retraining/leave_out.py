@@ -16,7 +16,7 @@ from sklearn_synset._retraining.linearised_gradient import linearised_layers, mo
 from sklearn_synset._retraining.minibatches import n_minibatches
 from sklearn_synset._retraining.removal import Retraining, displacements
 from sklearn_synset._retraining.retraining_plan import plan_retraining
-from sklearn_synset._retraining.rewinding import auto_rewind, curves_steadily, rewound
+from sklearn_synset._retraining.rewinding import auto_rewind, rewound
 from sklearn_synset._retraining.synset import Synset
 from sklearn_synset._runtime.memory import in_smaller_chunks
 from sklearn_synset._runtime.parallel import in_parallel
@@ -64,9 +64,7 @@ class LeaveOut:
     n_jobs: int | None = None
     verbose: int = 0
 
-    def plan(
-        self, model: FunctionalModel, synset: Synset, *, is_preconditioned: bool = False
-    ) -> Retraining:
+    def plan(self, model: FunctionalModel, synset: Synset) -> Retraining:
         """Choose the step size and the number of steps on a synset.
 
         Batch normalisation has statistics of the rows that are kept, but for other solvers.
@@ -77,27 +75,19 @@ class LeaveOut:
             synset,
             rewind=self._rewind(model),
             n_steps=self.n_steps,
-            step_size="auto",
-            damping=0.0,
             generator=torch.Generator().manual_seed(self.seed),
-            is_preconditioned=is_preconditioned and live is None,
         )
         return replace(plan, has_live_norms=live is not None)
 
     def plan_for_groups(self, model: FunctionalModel, synset: Synset) -> Retraining:
-        """Choose the same for many networks without groups; preconditioned where that pays.
+        """Choose the same for many networks without groups, which may be linearised.
 
-        It does for a synset that is split into minibatches. What a remainder can be measured
-        for needs a path of its own; so do other solvers, steps of a given size, and networks
-        with batch normalisation, which do worse in such steps. In minibatches, networks may be
-        linearised, see `linearised_layers`.
+        In minibatches, see `linearised_layers`.
         """
-        pays = n_minibatches(synset) > 1 and not curves_steadily(model)
-        is_preconditioned = pays and self._rewind(model) > 0
-        plan = self.plan(model, synset, is_preconditioned=is_preconditioned)
+        plan = self.plan(model, synset)
         if n_minibatches(synset) == 1:
             return plan
-        _, network = _retrained(model, synset, plan)
+        network = _live(model, synset, plan) or model
         start = rewound(network, plan.rewind)
         return replace(plan, linearised=linearised_layers(network, synset, start, plan.seed))
 
@@ -147,16 +137,11 @@ class LeaveOut:
             If a network diverges however short the steps.
         """
         retraining = _suited(retraining, synset, kept)
-        scaled = retraining.preconditioner
-        live, solved = _retrained(model, synset, retraining)
-        rows = synset
-        if scaled is not None:
-            solved, rows = scaled.projected(solved, synset)
+        live = _live(model, synset, retraining)
+        solved = live or model
 
         def solve_part(part: torch.Tensor) -> torch.Tensor:
-            displacement = self._solve(solved, rows, part, retraining)
-            if scaled is not None:
-                displacement = scaled.lift(displacement)
+            displacement = self._solve(solved, synset, part, retraining)
             if live is not None:
                 moments_of = (
                     partial(moments_near, layers=retraining.linearised)
@@ -251,13 +236,9 @@ class LeaveOut:
         )
 
 
-def _retrained(
-    model: FunctionalModel, synset: Synset, retraining: Retraining
-) -> tuple[FunctionalModel | None, FunctionalModel]:
-    """Return the network with live statistics, if a plan has them, and that which it trains."""
-    live = in_training(model, synset.X) if retraining.has_live_norms else None
-    whole, scaled = live or model, retraining.preconditioner
-    return live, whole if scaled is None else scaled.narrow(whole)
+def _live(model: FunctionalModel, synset: Synset, retraining: Retraining) -> FunctionalModel | None:
+    """Return the network with live statistics that is trained, if a plan has them."""
+    return in_training(model, synset.X) if retraining.has_live_norms else None
 
 
 def _suited(retraining: Retraining, synset: Synset, kept: torch.Tensor) -> Retraining:
@@ -284,9 +265,7 @@ def _flops(model: FunctionalModel, synset: Synset, retraining: Retraining) -> fl
     """Return the operations that training a network again costs; few if it is linearised."""
     if retraining.linearised:
         return 0.0
-    scaled = retraining.preconditioner
-    flops = None if scaled is None else scaled.flops_of_gradient(model, synset.X)
-    per_row = cost_of_gradient(model, synset.X, flops)
+    per_row = cost_of_gradient(model, synset.X)
     return per_row * len(synset.weight) / n_minibatches(synset) * retraining.n_steps
 
 
@@ -327,7 +306,7 @@ def with_shorter_steps(
             return found
         retraining = replace(retraining, step_size=retraining.step_size / 4)
     raise FloatingPointError(
-        "Retraining without a group diverges; lower step_size or raise damping."
+        "Retraining without a group diverges; scale the features, or raise weight_decay."
     )
 
 
