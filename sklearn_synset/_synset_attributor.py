@@ -11,7 +11,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNet
 
-from sklearn_synset._attribution.choose_plan import choose_plan
+from sklearn_synset._attribution.choose_plan import choose_plan, choose_rewinding
 from sklearn_synset._attribution.leave_out_networks import attribution_to_groups
 from sklearn_synset._attribution.row_attributions import attribution_to_rows, most_influential
 from sklearn_synset._attribution.rows_left_out import representatives_of
@@ -354,11 +354,12 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
             X = module_rows(self.estimators_[0], X, self.input_shape)
             rows = training_rows(models[0], X, y, codes, self.batch_size, sample_weight)
             use_one_thread_if_small(models[0], rows.X, len(self.groups_))
-            self.plan_ = plan = self._choose_plan(models, rows)
+            plan = self._choose_plan(models, rows)
             seeds = draw_plan_seeds(random_state)
             distilled = self._distil(models, rows, plan, seeds.synset)
+            plan = choose_rewinding(plan, models[0], distilled.synset, seeds.starts)
             self._online, self._probes = leave_out_and_probe(
-                models, rows, distilled.synset, plan, self._leave_out(seeds.starts), seeds
+                models, rows, distilled.synset, plan, self._leave_out(plan, seeds.starts), seeds
             )
             objective = self._objective(models[0])
             self.fidelity_ = fidelity_on_some_rows(
@@ -367,7 +368,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         self._representatives = representatives_of(rows, distilled.synset, is_whole=plan.is_whole)
         self._row_weight = as_array(rows.positive_weight)
         self._centres = group_centres(X, target, codes, None if classes is None else len(classes))
-        self.classes_, self.group_labels_ = classes, groups
+        self.classes_, self.group_labels_, self.plan_ = classes, groups, plan
         self.estimator_ = self.estimators_[0]
         self._describe(distilled)
         warn_if_unfaithful(self.fidelity_)
@@ -643,19 +644,20 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
     def _choose_plan(self, models, rows):
         """Return how groups are left out."""
         n_halves = self.n_removals if self.removal == "subsets" else None
-        settings = self._given("solver", "synset_size", "max_iter", "n_probes")
+        settings = self._given("solver", "synset_size", "max_iter", "n_probes", "rewind")
         return choose_plan(models, rows, n_halves=n_halves, **settings)
 
-    def _leave_out(self, seed):
+    def _leave_out(self, plan, seed):
         """Return how networks are rewound."""
-        settings = self._given("rewind", "n_steps", "batch_size", "n_jobs", "verbose")
-        return LeaveOut(seed=seed, **settings)
+        settings = self._given("n_steps", "batch_size", "n_jobs", "verbose")
+        return LeaveOut(plan.rewind, seed=seed, linearised=plan.linearised, **settings)
 
     def _distil(self, models, rows, plan, seed):
         """Return the synset and its loss curve."""
         names = ("synset_size", "initialization", "distance", "learning_rate", "tol", "verbose")
         settings = Distillation(max_iter=plan.max_iter, **self._given(*names))
-        return make_synset(models, rows, self._leave_out(seed), settings, is_whole=plan.is_whole)
+        leave_out = self._leave_out(plan, seed)
+        return make_synset(models, rows, leave_out, settings, is_whole=plan.is_whole)
 
     def _objective(self, model, objective=None):
         """Return the function behind an objective; behind the parameter if None."""

@@ -6,9 +6,7 @@ from sklearn_synset._curvature.inverse import inverse_curvature
 from sklearn_synset._data.training_data import TrainingRows
 from sklearn_synset._network.functional_model import FunctionalModel
 from sklearn_synset._retraining.gradient_path import retraining_path
-from sklearn_synset._retraining.minibatches import n_minibatches
 from sklearn_synset._retraining.removal import Retraining
-from sklearn_synset._retraining.rewinding import is_single_layer
 from sklearn_synset._retraining.synset import Synset
 
 _RANK = 64
@@ -65,20 +63,6 @@ def first_order_displacements(
     gradients -= share[:, None] * gradients.sum(0)
     curvature = inverse_curvature(model, sample.X, sample.weight, generator, _RANK)
     return curvature.solve(gradients, model.weight_decay + path.damping)
-
-
-def adds_to(model: FunctionalModel, synset: Synset, retraining: Retraining) -> bool:
-    """Tell whether displacements gain by it: those of deeper, rewound networks, by few rows.
-
-    Notes
-    -----
-    Leave-out retraining of a single layer finds the effects of single groups almost exactly, and
-    by a synset that is split into minibatches better than with what is added here. Gradients see
-    nothing of the statistics of batch normalisation.
-    """
-    is_told_by_few = n_minibatches(synset) == 1
-    is_still = not retraining.has_live_norms
-    return bool(retraining.rewind) and not is_single_layer(model) and is_told_by_few and is_still
 
 
 def blended(displacement: torch.Tensor, first_order: torch.Tensor) -> torch.Tensor:

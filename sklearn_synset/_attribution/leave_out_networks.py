@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from sklearn_synset._attribution.choose_plan import Plan
 from sklearn_synset._attribution.datamodel import datamodel_weights, random_halves
 from sklearn_synset._attribution.folds import Folds, fold_objectives, leave_folds_out
 from sklearn_synset._attribution.group_effects import effects_by_network
@@ -172,7 +173,7 @@ class LeaveOutNetworks:
 
     def _retraining(self, model: FunctionalModel) -> Retraining:
         """Return how a network is trained from rewound weights on the synset."""
-        return self.leave_out.plan_for_groups(model, self.synset)
+        return self.leave_out.plan(model, self.synset)
 
     def _rewound(
         self,
@@ -301,8 +302,8 @@ def leave_groups_out(
     replays: list[ReplayPlan] | None,
     kept: torch.Tensor,
     rows: TrainingRows,
+    plan: Plan,
     *,
-    is_datamodel: bool,
     others: list[tuple[int, torch.Tensor]] | None = None,
 ) -> tuple[LeaveOutNetworks, list[NetworkSet]]:
     """Leave each group, or random halves of the groups, out of the synset.
@@ -327,8 +328,8 @@ def leave_groups_out(
     rows : TrainingRows
         The training rows.
 
-    is_datamodel : bool
-        Whether groups' effects are regressed from the removals.
+    plan : Plan
+        What was chosen.
 
     others : list of tuple, default=None
         Networks to train beside, as of `ReplayPlan.blocks`.
@@ -345,20 +346,18 @@ def leave_groups_out(
     plans: list[Plans] = list(replays or [])
     rewound: list = [None] * len(models)
     if replays is None or replays[0].is_generic:
-        retrainings, rewound = plan_and_leave_out(
-            models, synset, leave_out, kept, rows, is_alone=not is_datamodel
-        )
+        retrainings, rewound = plan_and_leave_out(models, synset, leave_out, kept, rows, plan)
         plans, displacements = plans or list(retrainings), rewound
     if replays is not None:
         displacements = []
-        for model, plan, other in zip(models, replays, rewound, strict=True):
-            displacement, found = plan.displacements_and_others(
+        for model, replay, other in zip(models, replays, rewound, strict=True):
+            displacement, found = replay.displacements_and_others(
                 model, kept, others or [], "Leaving out", other
             )
             displacements.append(displacement)
             beside += found
     networks = LeaveOutNetworks(
-        models, synset, leave_out, plans, kept, displacements, is_datamodel, rows
+        models, synset, leave_out, plans, kept, displacements, plan.n_halves is not None, rows
     )
     return networks, beside
 

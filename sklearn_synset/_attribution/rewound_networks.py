@@ -2,15 +2,15 @@
 
 import torch
 
+from sklearn_synset._attribution.choose_plan import Plan
 from sklearn_synset._attribution.first_order_displacement import (
-    adds_to,
     blended,
     first_order_displacements,
 )
 from sklearn_synset._data.training_data import TrainingRows
 from sklearn_synset._network.functional_model import FunctionalModel
 from sklearn_synset._retraining.leave_out import LeaveOut
-from sklearn_synset._retraining.measured_remainder import can_be_measured, measured_remainder
+from sklearn_synset._retraining.measured_remainder import measured_remainder
 from sklearn_synset._retraining.removal import Retraining
 from sklearn_synset._retraining.row_sample import sample_of_rows
 from sklearn_synset._retraining.synset import Synset
@@ -24,9 +24,8 @@ def plan_and_leave_out(
     leave_out: LeaveOut,
     kept: torch.Tensor,
     rows: TrainingRows,
-    *,
-    is_alone: bool,
-) -> tuple[list, list[torch.Tensor]]:
+    plan: Plan,
+) -> tuple[list[Retraining], list[torch.Tensor]]:
     """Plan how each network is trained from rewound weights, and leave groups out.
 
     Parameters
@@ -38,7 +37,7 @@ def plan_and_leave_out(
         What groups are left out of.
 
     leave_out : LeaveOut
-        How.
+        Settings of the descent.
 
     kept : Tensor of shape (R, K)
         Groups that are kept.
@@ -47,8 +46,8 @@ def plan_and_leave_out(
         The training rows: they tell what the synset lacks, see `measured_remainder`, and the
         effects of groups to first order, see `first_order_displacements`.
 
-    is_alone : bool
-        Whether each group is left out alone.
+    plan : Plan
+        Whether these are used.
 
     Returns
     -------
@@ -58,12 +57,17 @@ def plan_and_leave_out(
     displacements : list of M Tensors of shape (R, D)
         How its weights move.
     """
-    plans = [_plan(model, synset, leave_out, kept, rows) for model in models]
+    plans = [leave_out.plan(model, synset) for model in models]
+    if plan.is_measured:
+        plans = [
+            _with_remainder(model, synset, leave_out, kept, rows, own)
+            for model, own in zip(models, plans, strict=True)
+        ]
     moves = leave_out.displacements_by_network(models, synset, kept, plans, "Leaving out")
-    if is_alone:
+    if plan.is_mixed:
         moves = [
-            _with_first_order(model, synset, leave_out, rows, plan, move)
-            for model, plan, move in zip(models, plans, moves, strict=True)
+            _with_first_order(model, synset, leave_out, rows, own, move)
+            for model, own, move in zip(models, plans, moves, strict=True)
         ]
     return plans, moves
 
@@ -76,26 +80,22 @@ def _with_first_order(
     retraining: Retraining,
     displacement: torch.Tensor,
 ) -> torch.Tensor:
-    """Return displacements (K, D) mixed with those of first order, where that is of use."""
-    if not adds_to(model, synset, retraining):
-        return displacement
+    """Return displacements (K, D) mixed with those of first order."""
     generator = torch.Generator().manual_seed(leave_out.seed)
     sample = sample_of_rows(rows, _MEASURED_ROWS, generator)
     first = first_order_displacements(model, synset, rows, sample, retraining, generator)
     return blended(displacement, first)
 
 
-def _plan(
+def _with_remainder(
     model: FunctionalModel,
     synset: Synset,
     leave_out: LeaveOut,
     kept: torch.Tensor,
     rows: TrainingRows,
+    retraining: Retraining,
 ) -> Retraining:
-    """Plan a retraining; as long as the rows take, and with what the synset lacks of them."""
-    retraining = leave_out.plan_for_groups(model, synset)
-    if retraining.has_live_norms or not can_be_measured(model, synset):
-        return retraining
+    """Return a retraining as long as the rows take, and with what the synset lacks of them."""
     generator = torch.Generator().manual_seed(leave_out.seed)
     sample = sample_of_rows(rows, _MEASURED_ROWS, generator)
     if retraining.rewind:

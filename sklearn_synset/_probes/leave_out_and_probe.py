@@ -2,7 +2,7 @@
 
 import torch
 
-from sklearn_synset._attribution.choose_plan import Plan
+from sklearn_synset._attribution.choose_plan import Plan, usual_rewind
 from sklearn_synset._attribution.leave_out_networks import (
     LeaveOutNetworks,
     leave_groups_out,
@@ -65,22 +65,20 @@ def leave_out_and_probe(
     probes : Probes
         The same for any settings of the synset.
     """
-    is_datamodel = plan.n_halves is not None
     kept = removals(synset, plan.n_halves, seeds.removals)
     generator = torch.Generator().manual_seed(seeds.probes)
     probed = draw_probes(synset.n_groups, plan.n_probes, generator)
     plans = _replay_plans(models, rows, plan, leave_out, seeds)
     if plans is None:
         usual = LeaveOut(
+            usual_rewind(models[0]),
             batch_size=leave_out.batch_size,
             seed=seeds.probes,
             n_jobs=leave_out.n_jobs,
             verbose=leave_out.verbose,
         )
         probes = rewound_probes(models, rows, usual, probed, generator)
-        networks, _ = leave_groups_out(
-            models, synset, leave_out, None, kept, rows, is_datamodel=is_datamodel
-        )
+        networks, _ = leave_groups_out(models, synset, leave_out, None, kept, rows, plan)
         return networks, probes
     block = probe_block(probed.to(kept), seeds.probes)
     own = plans
@@ -97,7 +95,7 @@ def leave_out_and_probe(
         own,
         kept,
         rows,
-        is_datamodel=is_datamodel,
+        plan,
         others=block if plan.is_whole else [],
     )
     if plan.is_whole:

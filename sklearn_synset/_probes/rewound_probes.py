@@ -1,7 +1,5 @@
 """Probes by rewinding: the explained networks, trained on real rows without some groups."""
 
-from dataclasses import replace
-
 import torch
 
 from sklearn_synset._data.training_data import TrainingRows
@@ -48,11 +46,7 @@ def rewound_probes(
     if not len(kept):
         return no_probes(kept, models)
     sample = sample_of_rows(rows, affordable_rows(models[0], rows.X), generator)
-    plans = [
-        # A judge of what is linearised is not.
-        replace(leave_out.plan_for_groups(model, sample), linearised=())
-        for model in models
-    ]
+    plans = [leave_out.plan(model, sample) for model in models]
     if sum(operations(models, sample, plans)) * len(kept) > _MOST_OPERATIONS:
         kept = kept[::2]
     moves = leave_out.displacements_by_network(

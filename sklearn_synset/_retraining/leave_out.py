@@ -12,11 +12,10 @@ from tqdm.auto import tqdm
 from sklearn_synset._network.functional_model import FunctionalModel
 from sklearn_synset._network.operation_count import cost_of_gradient
 from sklearn_synset._retraining.batch_norm import in_training, moments, with_statistics
-from sklearn_synset._retraining.linearised_gradient import linearised_layers, moments_near
+from sklearn_synset._retraining.linearised_gradient import moments_near
 from sklearn_synset._retraining.minibatches import n_minibatches
 from sklearn_synset._retraining.removal import Retraining, displacements
 from sklearn_synset._retraining.retraining_plan import plan_retraining
-from sklearn_synset._retraining.rewinding import auto_rewind, rewound
 from sklearn_synset._retraining.synset import Synset
 from sklearn_synset._runtime.memory import in_smaller_chunks
 from sklearn_synset._runtime.parallel import in_parallel
@@ -38,8 +37,8 @@ class LeaveOut:
 
     Parameters
     ----------
-    rewind : float or "auto", default="auto"
-        As of `rewound`; "auto" as of `auto_rewind`.
+    rewind : float
+        As of `rewound`.
 
     n_steps : int, default=200
         As of `plan_retraining`.
@@ -55,44 +54,33 @@ class LeaveOut:
 
     verbose : int, default=0
         Shows progress bars if positive.
+
+    linearised : tuple of str, default=()
+        As of `Retraining`.
     """
 
-    rewind: float | str = "auto"
+    rewind: float
     n_steps: int = 200
     batch_size: int = 4096
     seed: int = 0
     n_jobs: int | None = None
     verbose: int = 0
+    linearised: tuple[str, ...] = ()
 
     def plan(self, model: FunctionalModel, synset: Synset) -> Retraining:
         """Choose the step size and the number of steps on a synset.
 
-        Batch normalisation has statistics of the rows that are kept, but for other solvers.
+        Batch normalisation has statistics of the rows that are kept.
         """
         live = in_training(model, synset.X)
         plan = plan_retraining(
             live or model,
             synset,
-            rewind=self._rewind(model),
+            rewind=self.rewind,
             n_steps=self.n_steps,
             generator=torch.Generator().manual_seed(self.seed),
         )
-        return replace(plan, has_live_norms=live is not None)
-
-    def plan_for_groups(self, model: FunctionalModel, synset: Synset) -> Retraining:
-        """Choose the same for many networks without groups, which may be linearised.
-
-        In minibatches, see `linearised_layers`.
-        """
-        plan = self.plan(model, synset)
-        if n_minibatches(synset) == 1:
-            return plan
-        network = _live(model, synset, plan) or model
-        start = rewound(network, plan.rewind)
-        return replace(plan, linearised=linearised_layers(network, synset, start, plan.seed))
-
-    def _rewind(self, model: FunctionalModel) -> float:
-        return auto_rewind(model) if self.rewind == "auto" else float(self.rewind)
+        return replace(plan, has_live_norms=live is not None, linearised=self.linearised)
 
     def without_a_class(
         self, model: FunctionalModel, synset: Synset, retraining: Retraining
@@ -105,7 +93,7 @@ class LeaveOut:
         if self.rewind == 0 or retraining.remainder is not None:
             return retraining
         rewind = 1 - _LEFT_WITHOUT_A_CLASS * (1 - retraining.rewind)
-        return replace(self, rewind=rewind).plan_for_groups(model, synset)
+        return replace(self, rewind=rewind).plan(model, synset)
 
     def displacements(
         self, model: FunctionalModel, synset: Synset, kept: torch.Tensor, retraining: Retraining

@@ -16,7 +16,6 @@ from sklearn_synset._network.functional_model import FunctionalModel
 from sklearn_synset._retraining.path_remainder import PathRemainder
 from sklearn_synset._retraining.removal import MOMENTUM, Retraining, removal_path
 from sklearn_synset._retraining.rewinding import (
-    curves_steadily,
     is_single_layer,
     on_the_way,
     rewound,
@@ -32,35 +31,13 @@ _OWN_RANK = 8
 _OVERSAMPLING = 8
 
 
-def can_be_measured(model: FunctionalModel, synset: Synset) -> bool:
-    """Tell whether a remainder of first order is of use, and fits into 32 million numbers.
+def affordable_steps(model: FunctionalModel, synset: Synset) -> int:
+    """At how many steps the gradients of all groups can be kept, in 32 million numbers.
 
-    Parameters
-    ----------
-    model : FunctionalModel
-        The trained network.
-
-    synset : Synset
-        Its synset.
-
-    Returns
-    -------
-    can_be_measured : bool
-        False for classification by more than a single layer.
-
-    Notes
-    -----
-    With a squared loss, or outputs that are linear in the weights, curvature changes little
-    between the path with all groups and those without one, and what is measured on the former
-    holds on the latter. In deeper classifiers the curvature is that of few, badly fitted rows, and
-    falls as they are fitted: there gradient and curvature of the same synset rows cancel part of
-    each other's error.
+    What is measured on the path with all groups holds on those without one where the curvature
+    changes little: with a squared loss, or outputs that are linear in the weights. In deeper
+    classifiers the curvature is that of few, badly fitted rows, and falls as they are fitted.
     """
-    return curves_steadily(model) and _affordable_steps(model, synset) >= 2
-
-
-def _affordable_steps(model: FunctionalModel, synset: Synset) -> int:
-    """At how many steps the gradients of all groups can be kept."""
     return min(_N_STEPS, _MAX_NUMBERS // (synset.n_groups * model.n_parameters))
 
 
@@ -102,10 +79,10 @@ def measured_remainder(
     Returns
     -------
     remainder : PathRemainder
-        At up to six steps of the path with all groups, evenly in their logarithm and as many as
-        `can_be_measured` allows. Each costs a pass over all rows.
+        At as many steps of the path with all groups as are affordable, evenly in their logarithm.
+        Each costs a pass over all rows.
     """
-    n_steps = _affordable_steps(model, synset)
+    n_steps = affordable_steps(model, synset)
     steps, points = _points_on_the_path(model, synset, retraining, n_steps)
     gradient = torch.stack(
         [

@@ -14,28 +14,9 @@ _NORMS = (
 )
 
 
-_AUTO_REWIND = 0.5
-_AUTO_REWIND_LINEAR = 0.9
-_AUTO_REWIND_NORMALISED = 0.8
-
-
-def auto_rewind(model: FunctionalModel) -> float:
-    """Return how far to rewind a network whose training is not known.
-
-    Parameters
-    ----------
-    model : FunctionalModel
-        The trained network.
-
-    Returns
-    -------
-    rewind : float
-        0.9 for a single layer, whose training starts near zero and has no features to lose; 0.8
-        for a network with normalisation layers, whose kernels stay as they are; 0.5 otherwise.
-    """
-    if any(isinstance(part, _NORMS) for part in model.module.modules()):
-        return _AUTO_REWIND_NORMALISED
-    return _AUTO_REWIND_LINEAR if is_single_layer(model) else _AUTO_REWIND
+def has_normalisation(model: FunctionalModel) -> bool:
+    """Tell whether a network has normalisation layers."""
+    return any(isinstance(part, _NORMS) for part in model.module.modules())
 
 
 def is_single_layer(model: FunctionalModel) -> bool:

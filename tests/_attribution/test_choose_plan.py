@@ -6,9 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from sklearn_synset._attribution.choose_plan import choose_plan
+from sklearn_synset._attribution.choose_plan import choose_plan, choose_rewinding
 from sklearn_synset._data.training_data import TrainingRows
-from tests.problems import classification_model
+from sklearn_synset._retraining.synset import Synset
+from tests._retraining.test_linearised_gradient import problem as linearised_problem
+from tests.problems import classification_model, regression_model
 from tests.replayed import small_net, trained_model
 
 
@@ -64,12 +66,13 @@ TABLE = {
 def rows_of(n_rows):
     """Return rows of which there are none in memory."""
     X = torch.zeros(1, 4, dtype=torch.float64).expand(n_rows, 4)
-    return TrainingRows(X, torch.zeros(1, 3).expand(n_rows, 3), [], 100)
+    return TrainingRows(X, torch.zeros(1, 3).expand(n_rows, 3), [torch.zeros(0)] * 10, 100)
 
 
 def chosen(models, n_rows, **settings):
-    defaults = {"solver": "auto", "synset_size": "auto", "max_iter": "auto", "n_probes": "auto"}
-    return choose_plan(models, rows_of(n_rows), n_halves=10, **defaults | settings)
+    names = ("solver", "synset_size", "max_iter", "n_probes", "rewind")
+    defaults = {name: "auto" for name in names} | {"n_halves": 10}
+    return choose_plan(models, rows_of(n_rows), **defaults | settings)
 
 
 @pytest.mark.parametrize("name", TABLE)
@@ -104,3 +107,63 @@ def test_what_cannot_be_rewound_is_replayed_at_any_cost():
     plan = chosen([dataclasses.replace(model, recipe=expensive)], 60)
     assert (plan.solver, plan.n_starts) == ("replay", 1)
     assert "replay, though it is expensive" in str(plan)
+
+
+def of_layers(*layers):
+    return classification_model(6, module=nn.Sequential(*layers).double())[0]
+
+
+def normalised():
+    return of_layers(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Linear(5, 3))
+
+
+def convolutional():
+    layers = nn.Unflatten(1, (1, 4)), nn.Conv1d(1, 4, 2), nn.Flatten(), nn.Linear(12, 3)
+    return of_layers(*layers)
+
+
+FIRST_ORDER, MEASURED = "mixed with effects of first order", "the synset lacks of the rows"
+BOTH = f"{MEASURED} is measured, to first order.rewinding: {FIRST_ORDER}"
+# Networks, synset rows, settings: how far networks are rewound; what is said of the rest.
+REWINDING = {
+    "single layer": (layer, 60, {}, 0.9, MEASURED),
+    "several layers": (module, 60, {}, 0.5, FIRST_ORDER),
+    "not rewound": (module, 60, {"rewind": 0.0}, 0.0, None),
+    "random halves": (module, 60, {"n_halves": 30}, 0.5, None),
+    "minibatches": (module, 480, {}, 0.5, None),
+    "normalised": (normalised, 60, {}, 0.8, None),
+    "values": (lambda: regression_model(6)[0], 60, {}, 0.5, BOTH),
+    "convolutions": (convolutional, 60, {}, 0.5, FIRST_ORDER),
+    "replayed": (known, 60, {"solver": "auto"}, 0.5, None),
+}
+
+
+@pytest.mark.parametrize("name", REWINDING)
+def test_a_plan_says_what_is_added_to_rewinding(name):
+    build, n_rows, settings, rewind, reason = REWINDING[name]
+    model = build()
+    before = chosen([model], 60, **{"solver": "rewind", "n_halves": None} | settings)
+    plan = choose_rewinding(before, model, synset_of(model, n_rows), seed=0)
+    assert plan.rewind == rewind
+    added = plan.reasons[len(before.reasons) :]
+    assert bool(added) == (reason is not None) and (reason or "") in "".join(added)
+    assert not plan.linearised
+    assert plan.is_measured == (reason in (MEASURED, BOTH))
+    assert plan.is_mixed == (reason in (FIRST_ORDER, BOTH))
+
+
+def test_convolutions_in_minibatches_are_linearised():
+    model, synset = linearised_problem()
+    before = chosen([model], 60, solver="rewind", n_halves=None)
+    plan = choose_rewinding(before, model, synset, seed=0)
+    assert plan.linearised == ("conv", "norm", "head")
+    assert not plan.is_measured and not plan.is_mixed
+    assert "linearised around that with all groups" in str(plan)
+
+
+def synset_of(model, n_rows):
+    """Return rows of sixty groups."""
+    X = torch.randn(n_rows, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    y = torch.eye(model.n_outputs, dtype=torch.float64)[torch.arange(n_rows) % model.n_outputs]
+    group = torch.arange(n_rows) % 60
+    return Synset(X, y, torch.ones(n_rows).double(), group, group.bincount().double())

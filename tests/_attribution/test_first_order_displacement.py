@@ -1,13 +1,9 @@
 """Displacements of first order, and their mixture with those of leave-out retraining."""
 
-from dataclasses import replace
-
 import pytest
 import torch
-from torch import nn
 
 from sklearn_synset._attribution.first_order_displacement import (
-    adds_to,
     blended,
     first_order_displacements,
 )
@@ -15,7 +11,7 @@ from sklearn_synset._data.training_data import TrainingRows
 from sklearn_synset._retraining.gradient_path import retraining_path
 from sklearn_synset._retraining.removal import Retraining
 from sklearn_synset._retraining.synset import Synset
-from tests.problems import classification_model, regression_model, seeded
+from tests.problems import classification_model, regression_model
 from tests.reference import gauss_newton_matrix
 
 N_ROWS = 12
@@ -56,17 +52,3 @@ def test_a_mixture_is_three_parts_to_one_of_equal_norm():
 def test_without_a_first_order_nothing_changes():
     displacement = torch.ones(2, 3)
     assert torch.equal(blended(displacement, torch.zeros(2, 3)), displacement)
-
-
-@pytest.mark.parametrize(
-    ("module", "rewind", "is_of_use"),
-    [(None, 0.5, True), (None, 0.0, False), (lambda: nn.Linear(4, 3).double(), 0.9, False)],
-)
-def test_only_deeper_rewound_networks_and_few_rows_gain_by_it(module, rewind, is_of_use):
-    model, X, targets = classification_model(6, module=None if module is None else seeded(module))
-    group = torch.arange(6)
-    synset = Synset(X, targets, torch.ones(6).to(X), group, torch.ones(6).to(X))
-    assert adds_to(model, synset, Retraining(rewind, 5, 0.1)) is is_of_use
-    again = torch.arange(6).repeat(70)  # 420 rows are several minibatches
-    many = replace(synset.with_rows(X[again], targets[again], synset.weight[again]), group=again)
-    assert not adds_to(model, many, Retraining(rewind, 5, 0.1))

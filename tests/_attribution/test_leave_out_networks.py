@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from sklearn_synset._attribution.choose_plan import Plan, choose_rewinding
 from sklearn_synset._attribution.datamodel import datamodel_weights
 from sklearn_synset._attribution.group_effects import attribution_matrix
 from sklearn_synset._attribution.leave_out_networks import (
@@ -48,9 +49,9 @@ def stage_of(model, synset, rows=None, models=None, n_halves=None, how=HOW):
     """Leave groups out of rewound networks."""
     kept = removals(synset, n_halves, seed=0)
     rows = rows_of(synset) if rows is None else rows
-    return leave_groups_out(
-        models or [model], synset, how, None, kept, rows, is_datamodel=n_halves is not None
-    )[0]
+    plan = Plan("rewind", 0, False, 0, 0, n_halves, how.rewind, ())
+    plan = choose_rewinding(plan, model, synset, how.seed)
+    return leave_groups_out(models or [model], synset, how, None, kept, rows, plan)[0]
 
 
 def without(stage, removed):

@@ -114,7 +114,5 @@ def test_steps_are_shortened_until_every_network_is_finite():
 
     found = with_shorter_steps(train, Retraining(0.5, 3, 0.64))
     assert tried == [0.64, 0.16, 0.04] and found[1].isfinite().all()
-    with pytest.raises(
-        FloatingPointError, match="scale the features, or raise weight_decay"
-    ):
+    with pytest.raises(FloatingPointError, match="scale the features, or raise weight_decay"):
         with_shorter_steps(lambda plan: [torch.full((2, 3), torch.inf)], Retraining(0.5, 3, 0.64))

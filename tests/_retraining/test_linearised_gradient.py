@@ -21,7 +21,7 @@ from sklearn_synset._retraining.synset import Synset, data_loss
 from tests.problems import functional, seeded
 
 N, K = 480, 80
-HOW = LeaveOut("auto", 20, batch_size=1000, seed=0)
+HOW = LeaveOut(0.8, 20, batch_size=1000, seed=0, linearised=("conv", "norm", "head"))
 
 
 class Convolutional(nn.Module):
@@ -129,8 +129,7 @@ def test_networks_that_cannot_or_need_not_be_linearised_are_not(build):
 
 def test_groups_left_out_by_linearised_networks_move_outputs_as_by_their_own():
     model, synset = problem()
-    plan = HOW.plan_for_groups(model, synset)
-    assert plan.linearised == ("conv", "norm", "head")
+    plan = HOW.plan(model, synset)
     kept = leave_one_out(synset)[:10]
     told = HOW.displacements(model, synset, kept, plan)
     own = HOW.displacements(model, synset, kept, replace(plan, linearised=()))
@@ -147,7 +146,7 @@ def test_groups_left_out_by_linearised_networks_move_outputs_as_by_their_own():
 
 def test_a_large_part_is_left_out_by_each_networks_own_gradients():
     model, synset = problem()
-    plan = HOW.plan_for_groups(model, synset)
+    plan = HOW.plan(model, synset)
     kept = torch.ones(1, K).double()
     kept[0, : K // 4] = 0
     own = replace(plan, linearised=())

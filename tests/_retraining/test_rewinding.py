@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from sklearn_synset._retraining.rewinding import auto_rewind, on_the_way, rewound
+from sklearn_synset._retraining.rewinding import on_the_way, rewound
 from tests.problems import classification_model, seeded
 
 
@@ -45,17 +45,6 @@ def test_every_layer_shrinks_alike():
     parts, before = model.unflatten(rewound(model, 0.875)), model.unflatten(model.theta)
     for name in before:
         torch.testing.assert_close(parts[name], 0.5 * before[name])
-
-
-def test_a_single_layer_goes_back_further_than_a_network():
-    assert auto_rewind(model_of(nn.Linear(4, 3))) > auto_rewind(classification_model(6)[0])
-
-
-def test_how_far_to_go_back_is_told_by_the_layers():
-    assert auto_rewind(model_of(nn.Linear(4, 3))) == 0.9
-    assert auto_rewind(model_of(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3))) == 0.5
-    normalised = nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Linear(5, 3)
-    assert auto_rewind(model_of(*normalised)) == 0.8
 
 
 def test_half_way_is_in_the_middle():
