@@ -79,15 +79,3 @@ def effects_by_network(
         ]
 
     return np.stack(in_smaller_chunks(matrices, batch_size, "rows"))
-
-
-def mean_effects(
-    models: list[FunctionalModel],
-    displacements: list[torch.Tensor],
-    X: Rows,
-    y: torch.Tensor,
-    objective: Objective,
-    batch_size: int,
-) -> np.ndarray:
-    """Return the effects (q, R) of each displacement on each query, mean over networks."""
-    return effects_by_network(models, displacements, X, y, objective, batch_size).mean(0)

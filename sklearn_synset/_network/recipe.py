@@ -33,6 +33,7 @@ from skorch.dataset import Dataset
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.utils.data import DataLoader
 
+from sklearn_synset._network.new_weights import layers_without_reset, reset_parameters
 from sklearn_synset._network.row_loss import (
     RowLoss,
     ignored_rows,
@@ -407,20 +408,15 @@ class ResetModule:
 
     def __init__(self, module: torch.nn.Module) -> None:
         self.module = copy.deepcopy(module)
-        for name, part in module.named_modules():
-            own = list(part.parameters(recurse=False))
-            if own and not hasattr(part, "reset_parameters"):
-                raise NotReplayableError(
-                    f"the layer {name or 'module'!r} ({type(part).__name__}) of a module "
-                    "instance has no reset_parameters, so new initial weights cannot be "
-                    "drawn; give it one, or wrap the module's class in a skorch net"
-                )
+        if names := layers_without_reset(module):
+            raise NotReplayableError(
+                f"of a module instance, {', '.join(names)} has no reset_parameters, so new initial "
+                "weights cannot be drawn; add it, or wrap the module's class in a skorch net"
+            )
 
     def __call__(self) -> torch.nn.Module:
         module = copy.deepcopy(self.module)
-        for part in module.modules():
-            if hasattr(part, "reset_parameters"):
-                part.reset_parameters()  # type: ignore[operator]
+        reset_parameters(module)
         return module
 
 

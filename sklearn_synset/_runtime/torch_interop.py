@@ -72,27 +72,6 @@ def as_array(tensor: torch.Tensor) -> np.ndarray:
     return tensor.detach().cpu().numpy().copy()
 
 
-def torch_generator(
-    random_state: np.random.RandomState, device: torch.device | str = "cpu"
-) -> torch.Generator:
-    """Seed a torch generator with the next integer of a numpy one.
-
-    Parameters
-    ----------
-    random_state : RandomState
-        Advanced by one draw.
-
-    device : torch.device or str, default="cpu"
-        Where the generator draws.
-
-    Returns
-    -------
-    generator : torch.Generator
-        Independent of torch's global generator.
-    """
-    return torch.Generator(device=device).manual_seed(draw_seed(random_state))
-
-
 def draw_seed(random_state: np.random.RandomState) -> int:
     """Draw a seed that numpy, torch and Python all accept.
 

@@ -1,8 +1,7 @@
-import numpy as np
 import pytest
 import torch
 
-from sklearn_synset._attribution.group_effects import attribution_matrix, mean_effects
+from sklearn_synset._attribution.group_effects import attribution_matrix
 from sklearn_synset._objective.objective import margin, prediction
 from tests.problems import classification_model, regression_model
 
@@ -43,20 +42,3 @@ def test_no_displacement_has_no_effect():
     still = model.theta.new_zeros(2, model.n_parameters)
     matrix = attribution_matrix(model, still, X, targets.argmax(1), margin, 4096)
     assert not matrix.any()
-
-
-def test_effects_are_averaged_over_networks():
-    model, X, targets = classification_model(6)
-    y, moves = targets.argmax(1), [displaced(model, seed=seed) for seed in range(2)]
-    each = [attribution_matrix(model, move, X, y, margin, 4096).numpy() for move in moves]
-    actual = mean_effects([model, model], moves, X, y, margin, 4096)
-    np.testing.assert_allclose(actual, (each[0] + each[1]) / 2)
-
-
-@pytest.mark.parametrize("batch_size", [100, 12, 4, 1])
-def test_effects_do_not_depend_on_the_batches(batch_size):
-    model, X, targets = classification_model(6)
-    moves, y = displaced(model), targets.argmax(1)
-    expected = attribution_matrix(model, moves, X, y, margin, 10_000)
-    found = attribution_matrix(model, moves, X, y, margin, batch_size)
-    torch.testing.assert_close(found, expected)
