@@ -89,7 +89,7 @@ def test_nothing_works_before_fit(method):
 
 
 ZEROS = np.zeros(N)
-# What came is told, too: (call, error, pattern).
+# What came is named, too: (call, error, pattern).
 DETAILS = {
     "rows and groups": (
         lambda: fit(n_groups=N + 1),

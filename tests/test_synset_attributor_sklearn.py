@@ -155,7 +155,7 @@ def test_a_grid_search_over_its_own_parameters_maximises_score(frame):
     search = GridSearchCV(estimator, grid, cv=2, error_score="raise").fit(X, y)
     scores = search.cv_results_["mean_test_score"]
     assert np.isfinite(scores).all() and (np.abs(scores) <= 1 + 1e-9).all()
-    # A synset of all rows agrees with the probes for certain, if it is asked as they were.
+    # A synset of all rows agrees with the probes for certain, if it is evaluated in the same way.
     assert search.best_params_["synset_size"] == 25
     assert (scores[search.cv_results_["param_synset_size"] == 1] < search.best_score_).all()
     assert search.best_score_ == pytest.approx(1)

@@ -73,7 +73,7 @@ def networks_from_seeds(
     Raises
     ------
     ValueError
-        If several networks are asked for and nothing is trained.
+        If `n_models` is above 1 and nothing is trained.
     """
     is_net, is_single = isinstance(estimator, NeuralNet), n_models == 1
     if not (is_single or is_net or estimator is None):

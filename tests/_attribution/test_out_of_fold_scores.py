@@ -43,7 +43,7 @@ def log_odds(margins_and_shares):
 
 
 def folds_of(problem):
-    """Return the fold of each row of the synset, which stands for itself."""
+    """Return the fold of each row of the synset, which represents itself."""
     folds = _in_folds(problem[1], LEAVE_OUT.seed)
     return folds.group
 

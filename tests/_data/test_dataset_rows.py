@@ -2,7 +2,6 @@
 
 import gc
 import glob
-import tempfile
 
 import numpy as np
 import pytest
@@ -18,9 +17,8 @@ Y = np.arange(600) % 4
 
 
 @pytest.fixture(autouse=True)
-def own_folder(monkeypatch, tmp_path):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    return tmp_path
+def own_folder(temporary_folder):
+    return temporary_folder
 
 
 class Items(Dataset):

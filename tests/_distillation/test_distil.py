@@ -57,15 +57,15 @@ def go(problem, plan=None, models=None, report=lambda distance: None, **params):
 
 
 def test_rounds_begin_where_the_last_one_ended(problem, drawn):
-    told = []
-    found = go(problem, report=told.append)
+    reported = []
+    found = go(problem, report=reported.append)
     assert [call["n_iter"] for call in drawn] == [2, 2, 2, 3]
     assert [call["n_anchors"] for call in drawn] == [6, 12, 18, 24]
     assert all(call["n_drawn"] == 6 for call in drawn)
     assert torch.equal(drawn[0]["synset"].X, problem[2].X)
     for earlier, later in zip(drawn, drawn[1:], strict=False):
         assert not torch.equal(earlier["synset"].X, later["synset"].X)
-    assert found.loss_curve == told and len(told) == 9
+    assert found.loss_curve == reported and len(reported) == 9
     assert not torch.equal(found.synset.X, problem[2].X)
 
 

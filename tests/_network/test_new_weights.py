@@ -63,7 +63,9 @@ def test_layers_that_cannot_be_reset_are_named():
         SynsetAttributor(net(Raw()), n_models=2, **FAST).fit(X, Y)
     with pytest.raises(ValueError, match=message):
         retraining(net(Raw()), X, Y, X, Y, groups=Y, n_seeds=2, random_state=0)
-    with pytest.warns(UserWarning, match=r"cannot be repeated: of a module instance, itself \(Raw\)"):
+    with pytest.warns(
+        UserWarning, match=r"cannot be repeated: of a module instance, itself \(Raw\)"
+    ):
         SynsetAttributor(FrozenEstimator(net(Raw()).fit(X, Y)), **FAST).fit(X, Y)
 
 

@@ -135,7 +135,7 @@ def test_every_bit_that_flips_is_noticed_or_harmless(whole, n_bits):
             damaged[position] ^= 1 << bit % 8
             path.write_bytes(damaged)
             n_harmless += is_harmless(path, state)
-    # Harmless ones would be flips of what stands for nothing, of which there is little.
+    # Harmless ones would be flips of bits without a meaning, of which there is little.
     assert n_harmless < len(content) / 10
 
 

@@ -41,9 +41,9 @@ def test_another_order_is_warned_of_with_its_number(measured):
         warn_if_unfaithful(fidelity)
 
 
-@pytest.mark.parametrize(("factor", "told"), [(0.25, "4.00"), (4.0, "0.25")])
-def test_another_size_is_warned_of_with_its_number(measured, factor, told):
-    with pytest.warns(ConvergenceWarning, match=f"measured effects are {told} times"):
+@pytest.mark.parametrize(("factor", "named"), [(0.25, "4.00"), (4.0, "0.25")])
+def test_another_size_is_warned_of_with_its_number(measured, factor, named):
+    with pytest.warns(ConvergenceWarning, match=f"measured effects are {named} times"):
         warn_if_unfaithful(fidelity_of(factor * measured, measured))
 
 
@@ -131,7 +131,7 @@ def test_what_a_probe_leaves_out_adds_up():
 
 
 def stage_of(model, effects):
-    """Return what stands for an online stage that predicts effects."""
+    """Return an online stage that predicts given effects."""
     return SimpleNamespace(
         models=[model],
         leave_out=SimpleNamespace(batch_size=100),

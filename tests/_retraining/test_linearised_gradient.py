@@ -88,8 +88,8 @@ def test_gradients_are_exact_where_outputs_are_linear_in_the_weights():
     own = torch.stack(
         [grad(partial(data_loss, model, synset))(*each) for each in zip(theta, kept, strict=True)]
     )
-    told = linearised_gradient(Linearisation(model, ["0"]), synset, theta, kept, own[0])
-    torch.testing.assert_close(told, own)
+    found = linearised_gradient(Linearisation(model, ["0"]), synset, theta, kept, own[0])
+    torch.testing.assert_close(found, own)
 
 
 def test_moments_are_told_to_first_order():
@@ -103,12 +103,12 @@ def test_moments_are_told_to_first_order():
         weight = torch.ones(2, len(X)).double()
         weight[1, :20] -= length
         exact = moments(model, theta, X, weight)["norm"]
-        told = moments_near(model, theta, X, weight, ("conv", "norm", "head"))["norm"]
-        for each, own in zip(told, exact, strict=True):
+        found = moments_near(model, theta, X, weight, ("conv", "norm", "head"))["norm"]
+        for each, own in zip(found, exact, strict=True):
             torch.testing.assert_close(each[0], own[0])
         return [
             ((each[1] - own[1]).norm(), (own[1] - own[0]).norm())
-            for each, own in zip(told, exact, strict=True)
+            for each, own in zip(found, exact, strict=True)
         ]
 
     for (far, change), (near, _) in zip(errors(0.01), errors(0.005), strict=True):
@@ -131,17 +131,17 @@ def test_groups_left_out_by_linearised_networks_move_outputs_as_by_their_own():
     model, synset = problem()
     plan = HOW.plan(model, synset)
     kept = leave_one_out(synset)[:10]
-    told = HOW.displacements(model, synset, kept, plan)
+    found = HOW.displacements(model, synset, kept, plan)
     own = HOW.displacements(model, synset, kept, replace(plan, linearised=()))
-    assert not torch.equal(told, own)
+    assert not torch.equal(found, own)
     X = synset.X[:60]
     base = model(model.theta, X)
-    told, own = (
+    found, own = (
         torch.stack([model(model.theta + each, X) - base for each in moved]).flatten()
-        for moved in (told, own)
+        for moved in (found, own)
     )
-    assert torch.corrcoef(torch.stack([told, own]))[0, 1] > 0.95
-    assert 0.8 < float(told.norm() / own.norm()) < 1.25
+    assert torch.corrcoef(torch.stack([found, own]))[0, 1] > 0.95
+    assert 0.8 < float(found.norm() / own.norm()) < 1.25
 
 
 def test_a_large_part_is_left_out_by_each_networks_own_gradients():

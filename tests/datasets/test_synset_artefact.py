@@ -36,7 +36,7 @@ def test_a_table_and_a_file_give_the_synset_back(fitted, tmp_path):
 
 def test_a_table_survives_text(fitted, tmp_path):
     synset_frame(fitted).to_csv(tmp_path / "synset.csv", index=False, float_format="%.17g")
-    # pandas 3 always reads every digit, and warns of being told to.
+    # pandas 3 always reads every digit, and warns of the option.
     is_old = parse_version(pd.__version__) < parse_version("3")
     settings = {"float_precision": "round_trip"} if is_old else {}
     assert_is_synset_of(load_synset(pd.read_csv(tmp_path / "synset.csv", **settings)), fitted)

@@ -1,5 +1,5 @@
-import builtins
 import inspect
+import sys
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -15,14 +15,8 @@ DISPLAYS = [getattr(inspection, name) for name in inspection.__all__]
 
 
 def test_without_matplotlib_the_error_says_what_to_install(monkeypatch):
-    real_import = builtins.__import__
-
-    def no_matplotlib(name, *args, **kwargs):
-        if name.startswith("matplotlib"):
-            raise ImportError(name)
-        return real_import(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", no_matplotlib)
+    for name in [each for each in sys.modules if each.split(".")[0] == "matplotlib"]:
+        monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ImportError, match=r"Some\.plot needs matplotlib; .*sklearn-synset\[plot\]"):
         _plotting.check_matplotlib("Some.plot")
     for display in DISPLAYS:

@@ -1,6 +1,6 @@
 """What a report holds, for every kind of data."""
 
-import builtins
+import copy
 import json
 import re
 import subprocess
@@ -243,12 +243,12 @@ def test_after_training_rows_were_dropped_the_report_says_so(digits, tmp_path):
     assert "they were dropped" in report.notes_[0] and "they were dropped" in report.to_html()
 
 
-def test_reasons_and_plans_of_later_versions_are_shown(digits, monkeypatch):
+def test_reasons_and_plans_of_later_versions_are_shown(digits):
     nothing = {"rank_correlation": np.nan, "slope": np.nan, "reason": "no group could be probed"}
-    monkeypatch.setattr(digits.attributor, "fidelity_", nothing)
-    plan = replace(digits.attributor.plan_, reasons=("solver: replay, as <it> is known",))
-    monkeypatch.setattr(digits.attributor, "plan_", plan)
-    page = AttributionReport(digits.attributor, digits.X_query).to_html()
+    attributor = copy.copy(digits.attributor)
+    attributor.fidelity_ = nothing
+    attributor.plan_ = replace(attributor.plan_, reasons=("solver: replay, as <it> is known",))
+    page = AttributionReport(attributor, digits.X_query).to_html()
     assert "No group could be probed." in page and "as &lt;it&gt; is known" in page
 
 
@@ -331,14 +331,15 @@ def test_the_page_allows_no_other_script_and_no_connection(wine_report):
 # Around the page
 
 
-def test_a_page_is_written_opened_and_shown_in_a_notebook(wine_report, tmp_path, monkeypatch):
-    path, opened = tmp_path / "report.html", []
+def test_a_page_is_written_opened_and_shown_in_a_notebook(
+    wine_report, temporary_folder, monkeypatch
+):
+    path, opened = temporary_folder / "report.html", []
     wine_report.write_html(path)
     assert path.read_text(encoding="utf-8") == wine_report.to_html()
     monkeypatch.setattr(webbrowser, "open", opened.append)
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     temporary = wine_report.open()
-    assert opened == [temporary.as_uri()] and temporary.parent == tmp_path
+    assert opened == [temporary.as_uri()] and temporary.parent == temporary_folder
     assert temporary.read_bytes() == path.read_bytes()
     assert wine_report._repr_html_().startswith("<iframe") and "10 queries" in repr(wine_report)
 
@@ -368,14 +369,7 @@ def test_import_leaves_jinja2_to_those_who_make_a_report():
 
 
 def test_a_missing_jinja2_is_named(digits, monkeypatch):
-    real = builtins.__import__
-
-    def without_jinja2(name, *args, **kwargs):
-        if name == "jinja2":
-            raise ImportError(name)
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without_jinja2)
+    monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.raises(ImportError, match=r"needs jinja2; .*sklearn-synset\[report\]"):
         AttributionReport(digits.attributor, digits.X_query)
 

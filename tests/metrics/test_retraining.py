@@ -408,7 +408,7 @@ def test_the_order_of_rows_within_the_problem_does_not_matter(iris):
     assert_array_equal(moved.groups, np.unique(names))
 
 
-# What queries are asked of different kinds of estimators.
+# Different kinds of estimators, and the objective that queries are evaluated by.
 
 
 def full_outputs(estimator, X, y, X_query, y_query, **options):
