@@ -10,10 +10,8 @@ def random_halves(n_removals: int, n_groups: int, generator: torch.Generator) ->
     ----------
     n_removals : int
         Number of halves R.
-
     n_groups : int
         Number of groups K, at least 2.
-
     generator : torch.Generator
         On the CPU.
 

@@ -27,19 +27,14 @@ def first_order_displacements(
     ----------
     model : FunctionalModel
         The trained network.
-
     synset : Synset
         What it is trained on again.
-
     rows : TrainingRows
         The training rows, whose gradients are taken.
-
     sample : Synset
         Some of them, whose curvature is measured.
-
     retraining : Retraining
         How it is trained again.
-
     generator : torch.Generator
         On the CPU.
 
@@ -72,7 +67,6 @@ def blended(displacement: torch.Tensor, first_order: torch.Tensor) -> torch.Tens
     ----------
     displacement : Tensor of shape (K, D)
         By leave-out retraining.
-
     first_order : Tensor of shape (K, D)
         To first order, up to a common factor.
 

@@ -25,19 +25,14 @@ def attribution_matrix(
     ----------
     model : FunctionalModel
         The trained network.
-
     displacement : Tensor of shape (R, D)
         What leaving groups out does to the trained weights.
-
     X : Tensor or RowSource of shape (q, d...)
         Queries.
-
     y : Tensor of shape (q,) or (q, C)
         Their labels or values.
-
     objective : callable
         Maps outputs (q, C) and `y` to values (q,).
-
     batch_size : int
         Most query outputs, over all displacements, to hold at once.
 

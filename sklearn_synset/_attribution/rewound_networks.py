@@ -32,20 +32,15 @@ def plan_and_leave_out(
     ----------
     models : list of M FunctionalModels
         The explained networks.
-
     synset : Synset
         What groups are left out of.
-
     leave_out : LeaveOut
         Settings of the descent.
-
     kept : Tensor of shape (R, K)
         Groups that are kept.
-
     rows : TrainingRows
         The training rows: they tell what the synset lacks, see `measured_remainder`, and the
         effects of groups to first order, see `first_order_displacements`.
-
     plan : Plan
         Whether these are used.
 
@@ -53,7 +48,6 @@ def plan_and_leave_out(
     -------
     plans : list of M Retrainings
         How each network is trained.
-
     displacements : list of M Tensors of shape (R, D)
         How its weights move.
     """

@@ -14,11 +14,9 @@ def leading_curvature(
     ----------
     multiply : callable
         Maps columns (D, c) to their products with a symmetric, positive semi-definite matrix.
-
     sketch : Tensor of shape (D, c)
         Products of the matrix with random columns, a few more than wanted; products of
         products for a spectrum that falls slowly [1]_.
-
     rank : int
         Eigenpairs to return, at most c.
 
@@ -26,7 +24,6 @@ def leading_curvature(
     -------
     curvature : Tensor of shape (rank,)
         Eigenvalues, the largest first.
-
     directions : Tensor of shape (D, rank)
         Orthonormal eigenvectors.
 

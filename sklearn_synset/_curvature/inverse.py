@@ -21,10 +21,8 @@ class InverseCurvature:
     ----------
     directions : Tensor of shape (D, r)
         Orthonormal eigenvectors.
-
     curvature : Tensor of shape (r,)
         Their eigenvalues, in loss per squared weight.
-
     rest : float
         Curvature of all other directions.
     """
@@ -56,16 +54,12 @@ def inverse_curvature(
     ----------
     model : FunctionalModel
         The trained network.
-
     X : Tensor of shape (s, d...)
         Rows.
-
     weight : Tensor of shape (s,)
         Their weights; the loss is :math:`\sum_j w_j \ell_j / \sum_j w_j`.
-
     generator : torch.Generator
         On the CPU.
-
     rank : int, default=256
         Of the curvature that is found.
 

@@ -33,16 +33,12 @@ def layer_jacobian(
     ----------
     layer : Layer
         One for which `is_known`.
-
     inputs : Tensor of shape (b, i, ...)
         What it was given; a normalisation's, standardised, (b, c, p).
-
     slope : Tensor of shape (B, b, o, ...)
         Derivatives of B values of each row by what the layer made of it.
-
     parts : tuple of str
         Which weights: "weight", "bias" or both.
-
     is_summed : bool, default=False
         Whether to return sums over the rows.
 

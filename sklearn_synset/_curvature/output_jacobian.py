@@ -25,10 +25,8 @@ class LinearTerm:
     ----------
     inputs : Tensor of shape (b, i)
         What the layer is given.
-
     slope : Tensor of shape (b, C, o)
         Derivative of each row's outputs by the layer's.
-
     weight, bias : Tensor of shape (o i,) and (o,), or None
         Places of the layer's weights, None for those that are not trained.
     """
@@ -65,16 +63,12 @@ class OutputJacobian:
     ----------
     outputs : Tensor of shape (b, C)
         Of the network itself.
-
     matrix : Tensor of shape (b C, E)
         Their Jacobian in E of the weights.
-
     places : Tensor of shape (E,)
         Which weights these are.
-
     terms : list of LinearTerm
         The rest of the weights.
-
     by_share : Tensor of shape (b C, b)
         Their Jacobian in the rows' shares of the statistics of normalisations.
     """
@@ -124,7 +118,6 @@ class Linearisation:
     ----------
     model : FunctionalModel
         The network, maybe as `in_training` returns it.
-
     layers : list of str
         Names of all layers with trained weights in the order in which they are used, once each,
         all of them as `is_known` demands.
@@ -211,7 +204,6 @@ class Linearisation:
         ----------
         theta, X, row_weight
             As of `at`.
-
         delta, share : Tensor of shape (R, D) and (R, n)
             By how much.
         """

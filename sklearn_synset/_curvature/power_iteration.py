@@ -20,13 +20,10 @@ def largest_curvature(
     ----------
     loss : callable
         Maps weights (D,) to a scalar, twice differentiable.
-
     theta : Tensor of shape (D,)
         Where.
-
     generator : torch.Generator
         Draws the starting direction; on the CPU.
-
     n_iterations : int, default=20
         Products with the Hessian.
 
@@ -83,7 +80,6 @@ def largest_curvature_at(
     ----------
     points : iterable of Tensor of shape (D,)
         Weights to look at.
-
     loss, generator, n_iterations
         As of `largest_curvature`.
 

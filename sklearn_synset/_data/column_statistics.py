@@ -14,7 +14,6 @@ class ColumnStatistics(NamedTuple):
     ----------
     mean, scale : Tensor of shape (d...), dtype float64
         Mean and (population) standard deviation.
-
     lower, upper : Tensor of shape (d...)
         Smallest and largest value.
     """

@@ -25,7 +25,6 @@ def rows_of(X: object, y: object) -> tuple[object, object]:
     ----------
     X : array-like, Dataset or SliceDataset
         Items of a dataset are rows, or pairs of a row and its label or value.
-
     y : array-like, SliceDataset or None
         Labels or values, which come before those in the dataset.
 
@@ -33,7 +32,6 @@ def rows_of(X: object, y: object) -> tuple[object, object]:
     -------
     X : object
         Of a dataset, the rows (n, d...) in a memory-mapped temporary file; else what was given.
-
     y : object
         Of a dataset without `y`, the labels or values in it, None if there are none; else what was
         given.
@@ -42,7 +40,6 @@ def rows_of(X: object, y: object) -> tuple[object, object]:
     ------
     TypeError
         If items are something else, or cannot be put together to a batch.
-
     ValueError
         If rows are of different shapes, or there is none.
 

@@ -21,10 +21,8 @@ class GroupCentres:
     ----------
     scaler : StandardScaler
         Standardises flattened rows (with the target appended for regression).
-
     centres : ndarray of shape (K, d)
         Mean of each group's standardised rows.
-
     has_class : ndarray of shape (K, C) or None
         Whether a group holds rows of a class; None for regression.
     """
@@ -40,7 +38,6 @@ class GroupCentres:
         ----------
         X : ndarray of shape (q, d...)
             Rows.
-
         y : ndarray of shape (q,) or (q, t)
             Codes of their classes, or their targets.
 
@@ -77,20 +74,12 @@ def group_centres(
     ----------
     X : ndarray of shape (n, d...)
         Training rows.
-
     y : ndarray of shape (n,) or (n, t)
         Codes of their classes, or their targets.
-
     groups : ndarray of shape (n,)
         Group of each row, in [0, K), none of them empty.
-
     n_classes : int or None
         C; None for regression.
-
-    Returns
-    -------
-    centres : GroupCentres
-        What `GroupCentres.assign` needs.
     """
 
     def appended(rows: slice) -> np.ndarray | None:
@@ -121,10 +110,8 @@ def standardised(scaler: StandardScaler, X: np.ndarray, y: np.ndarray | None) ->
     ----------
     scaler : StandardScaler
         Fitted on such rows.
-
     X : ndarray of shape (q, d...)
         Rows.
-
     y : ndarray of shape (q,) or (q, t) or None
         Targets, or None to append nothing.
 

@@ -19,14 +19,6 @@ _FITTED_ROWS, _FITTED_ROWS_A_GROUP = 5000, 100
 def auto_n_groups(n_rows: int, n_classes: int) -> int:
     """Choose how many groups to make: one for every 20 rows, within limits.
 
-    Parameters
-    ----------
-    n_rows : int
-        Number of training rows.
-
-    n_classes : int
-        Number of classes; 1 for regression.
-
     Returns
     -------
     n_groups : int
@@ -57,17 +49,13 @@ def class_wise_kmeans(
     ----------
     X : ndarray of shape (n, d...)
         Training rows; image-shaped ones are flattened.
-
     y : ndarray of shape (n,) or (n, t)
         Class labels, or targets.
-
     n_groups : int or "auto"
         Number of groups, "auto" as of `auto_n_groups`; shared among the classes in proportion to
         their rows (largest remainder), at least one each.
-
     classification : bool
         Whether `y` holds labels. Targets are clustered along with the features instead.
-
     random_state : RandomState
         Source of k-means' starting centres.
 

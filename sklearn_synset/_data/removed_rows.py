@@ -14,10 +14,8 @@ def removed_rows(
     ----------
     group_labels : ndarray of shape (n,)
         Group of each training row.
-
     groups : array-like or None
         Labels of groups.
-
     rows : array-like or None
         Boolean mask (n,), or indices.
 
@@ -30,7 +28,6 @@ def removed_rows(
     ------
     TypeError
         If neither is given, or `rows` holds neither booleans nor integers.
-
     ValueError
         If a group or row is unknown, or none would be left.
 

@@ -19,10 +19,8 @@ class RowSource:
     ----------
     array : ndarray of shape (n, d...)
         The rows, in memory or in a memory-mapped file; neither copied nor changed.
-
     dtype : torch.dtype
         What rows are converted to when they are read.
-
     device : torch.device
         Where they are put. On another device than the CPU, up to a gigabyte stays there.
 
@@ -113,7 +111,6 @@ class SelectedRows:
     ----------
     X : Tensor, RowSource or SelectedRows of shape (n, d...)
         All rows.
-
     chosen : Tensor of shape (b,), dtype long
         Which of them.
     """
@@ -167,10 +164,8 @@ def in_batches(evaluate: Callable[[slice], torch.Tensor], n_rows: int, size: int
     ----------
     evaluate : callable
         Maps a slice of the rows to a result with as many lines.
-
     n_rows : int
         How many there are, n.
-
     size : int
         Most rows at once.
 

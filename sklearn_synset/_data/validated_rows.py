@@ -24,19 +24,10 @@ _NUMBERS = (*_FLOATS, np.int64, np.int32, np.int16, np.int8, np.uint8, np.uint16
 def training_data(estimator: BaseEstimator, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return training rows and their labels or values; sets the number and names of features.
 
-    Parameters
-    ----------
-    estimator : BaseEstimator
-        What is fitted.
-
-    X, y : object
-        As of `SynsetAttributor.fit`.
-
     Returns
     -------
     X : ndarray of shape (n, d...)
         Numbers of the type that they came in, or float64.
-
     y : ndarray of shape (n,) or (n, t)
         Labels or values.
     """
@@ -58,13 +49,10 @@ def query_rows(
     ----------
     estimator : BaseEstimator
         What was fitted.
-
     X : array-like of shape (q, d...)
         Queries.
-
     row_shape : tuple of int
         Shape of a row in `fit`.
-
     takes_integers : bool
         Whether the network needs integers.
     """

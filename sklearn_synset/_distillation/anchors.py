@@ -27,7 +27,6 @@ class Norm:
     ----------
     whiten : callable
         Linear map of gradients (K, D) to what is compared.
-
     distance : callable
         Maps the synset's and the real whitened gradients to what is to be made small.
     """
@@ -44,13 +43,10 @@ class Anchor:
     ----------
     model : FunctionalModel
         The network.
-
     theta : Tensor of shape (D,)
         Weights.
-
     gradients : Tensor of shape (K, D)
         Gradient of each group's training rows there, whitened.
-
     norm : Norm
         In which gradients are compared.
     """
@@ -80,24 +76,18 @@ def draw_anchors(
     ----------
     model : FunctionalModel
         The trained network.
-
     synset : Synset
         The synset as it is now.
-
     rows : TrainingRows
         The real rows; each anchor costs one pass over them.
-
     retraining : Retraining
         What the paths are.
-
     norm : Norm
         How gradients are compared.
-
     n_anchors : int
         Anchors to draw. The first two are the rewound and the trained weights; every other one
         of the rest is on the path with all groups, the others each on a path without a random
         fifth of the groups.
-
     generator : torch.Generator
         On the CPU.
 

@@ -35,7 +35,6 @@ class Distilled:
     ----------
     synset : Synset
         The matched rows.
-
     loss_curve : list of float
         Gradient distance before each step.
     """
@@ -63,39 +62,25 @@ def distil(
     ----------
     models : list of FunctionalModel
         The trained networks that one synset has to serve.
-
     rows : TrainingRows
         The training rows.
-
     start : Synset
         Where to start.
-
     plan : callable
         Maps a network and a synset to the `Retraining` whose paths are matched.
-
     distance : {"prediction", "squared_error", "cosine"} or callable
         What is made small; a callable maps the synset's and the real group gradients (K, D) to a
         distance.
-
     max_iter : int
         Steps of matching; 0 leaves the starting rows.
-
     learning_rate : float
         Size of the first step, see `Matching`.
-
     tol : float
         Stops at the end of a round whose mean distance is below.
-
     generator : torch.Generator
         On the CPU.
-
     report : callable
         Called with the distance after each step.
-
-    Returns
-    -------
-    distilled : Distilled
-        The synset, and its loss curve.
 
     Warns
     -----

@@ -30,13 +30,10 @@ class RowBounds:
     ----------
     lower, upper : Tensor of shape (d...)
         Smallest and largest value of each feature.
-
     scale : Tensor of shape (d...)
         Standard deviation of each feature.
-
     target_scale : float
         1 for class probabilities; standard deviation of the values in regression.
-
     is_probability : bool
         Whether targets are class probabilities.
     """
@@ -66,10 +63,8 @@ def input_unit(model: FunctionalModel, synset: Synset, bounds: RowBounds) -> tor
     ----------
     model : FunctionalModel
         The trained network.
-
     synset : Synset
         Of s rows.
-
     bounds : RowBounds
         Scales of the features and of the targets.
 
@@ -103,20 +98,15 @@ class Matching:
     ----------
     model : FunctionalModel
         The network in whose outputs steps are measured.
-
     synset : Synset
         The synset to start from.
-
     bounds : RowBounds
         What its rows may be.
-
     learning_rate : float
         Step of Adam at the start: what it may move a row's outputs by in nats, the logarithms of
         its weight and of its target's probabilities, and values by in standard deviations.
-
     max_iter : int
         Steps in all; the learning rate falls to 0 over them as half a cosine.
-
     loss_curve : list of float
         Gradient distance before each step.
     """
@@ -165,13 +155,10 @@ class Matching:
         anchors : list of Anchor
             Two of them, drawn at random, are looked at in each step, on random groups of some 500
             rows together.
-
         n_iter : int
             Steps to take.
-
         generator : torch.Generator
             On the CPU.
-
         report : callable
             Called with the distance after each step.
         """

@@ -19,13 +19,10 @@ class PredictionNorm:
     ----------
     directions : Tensor of shape (r, D)
         Orthonormal eigenvectors of the curvature H.
-
     curvature : Tensor of shape (r,)
         Its largest eigenvalues.
-
     rest : float
         Mean of its other eigenvalues.
-
     damping : float
         :math:`\lambda > 0`.
 
@@ -69,16 +66,12 @@ def prediction_norm(
     ----------
     model : FunctionalModel
         The network.
-
     thetas : list of Tensor of shape (D,)
         Weights over which the curvature is averaged.
-
     X : Tensor or RowSource of shape (n, d...)
         Training rows, of which at most 512 random ones are used.
-
     damping : float
         Damping, positive.
-
     generator : torch.Generator
         On the CPU.
 

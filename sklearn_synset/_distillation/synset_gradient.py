@@ -20,7 +20,6 @@ def padded_layout(synset: Synset) -> tuple[torch.Tensor, torch.Tensor]:
     -------
     position : Tensor of shape (K, m)
         Index of the row; 0 where the group has fewer than m.
-
     is_row : Tensor of shape (K, m)
         1 where there is a row, 0 where there is padding.
     """
@@ -45,16 +44,12 @@ def synset_gradients(
     ----------
     model : FunctionalModel
         The network.
-
     theta : Tensor of shape (D,)
         Weights at which to differentiate.
-
     X : Tensor of shape (K, m, d...)
         Synset rows of K groups.
-
     targets : Tensor of shape (K, m, C)
         Their targets.
-
     weight : Tensor of shape (K, m)
         Share :math:`w_j / n` of the training rows that each represents; 0 for padding.
 

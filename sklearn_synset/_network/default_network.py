@@ -28,10 +28,8 @@ class StandardizedMLP(torch.nn.Module):
     ----------
     input_mean, input_scale : Tensor of shape (d,)
         Subtracted from the flattened rows, and divided by.
-
     output_mean, output_scale : Tensor of shape (C,)
         Multiplied with the last layer's output (scale) and added to it (mean).
-
     n_hidden : int
         Number of hidden units.
     """
@@ -91,16 +89,12 @@ def default_net(
     ----------
     X : ndarray of shape (n, d...)
         Training rows.
-
     y : ndarray of shape (n,) or (n, t)
         Encoded labels, or targets.
-
     n_classes : int or None
         Number of classes; None for regression.
-
     dtype : torch.dtype
         Floating dtype of the network.
-
     device : torch.device
         Where the network is trained.
 
@@ -138,20 +132,12 @@ def net_of_statistics(
     ----------
     statistics : dict of str to Tensor
         The four standardisations of :class:`StandardizedMLP`, in the network's dtype.
-
     is_classifier : bool
         Whether it is trained by cross-entropy; else by the squared error.
-
     max_epochs : int
         Passes over the rows.
-
     device : torch.device
         Where the network is trained.
-
-    Returns
-    -------
-    net : NeuralNetClassifier or NeuralNetRegressor
-        As of `default_net`.
     """
     loss_unit = float(statistics["output_scale"].double().square().mean())
     schedule = LRScheduler("CosineAnnealingLR", T_max=max_epochs)

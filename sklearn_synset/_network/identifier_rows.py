@@ -27,10 +27,8 @@ def integer_rows(
     ----------
     module : Module
         Left as it is.
-
     X : ndarray of shape (n, d...)
         Training rows, integers or floats.
-
     input_shape : tuple of int or None
         Shape that flat rows are given.
 
@@ -92,7 +90,6 @@ def integers_of(
     ----------
     network : Module, NeuralNet or None
         Left as it is. A net with ways of its own to read rows is given integers as they are.
-
     X, input_shape
         As of `integer_rows`.
 
@@ -131,7 +128,6 @@ def hold_identifiers(model: FunctionalModel, X: Rows) -> bool:
     ----------
     model : FunctionalModel
         The network.
-
     X : Tensor, RowSource or SelectedRows of shape (n, d...)
         Training rows.
 

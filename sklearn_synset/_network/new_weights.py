@@ -13,7 +13,6 @@ def starts_anew(net: NeuralNet, *, several: bool = False) -> bool:
     ----------
     net : NeuralNet
         As the user gave it.
-
     several : bool, default=False
         Whether it is trained from several seeds.
 
@@ -29,11 +28,6 @@ def starts_anew(net: NeuralNet, *, several: bool = False) -> bool:
 
 def reset_parameters(module: torch.nn.Module) -> None:
     """Draw new weights for all layers of a module, in place, by torch's global generator.
-
-    Parameters
-    ----------
-    module : Module
-        A copy of the user's.
 
     Raises
     ------

@@ -12,7 +12,6 @@ def moments_of_rows(values: torch.Tensor, share: torch.Tensor) -> tuple[torch.Te
     ----------
     values : Tensor of shape (n, c, p)
         Rows, with c channels at p positions.
-
     share : Tensor of shape (n,)
         Each row's share of the weight of all rows.
 
@@ -39,10 +38,8 @@ def normalised_by_rows(
     ----------
     values, share
         As of `moments_of_rows`, with shares that sum to 1.
-
     weight, bias : Tensor of shape (c,)
         Scale w and shift b.
-
     eps : float
         Added to the variance v.
 

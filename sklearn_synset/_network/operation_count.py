@@ -21,7 +21,6 @@ def flops_of_gradient(model: FunctionalModel, X: Rows) -> int:
     ----------
     model : FunctionalModel
         The network.
-
     X : Tensor, RowSource or SelectedRows of shape (n, d...)
         Rows, of which one is tried.
 

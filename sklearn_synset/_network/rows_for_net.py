@@ -20,10 +20,8 @@ class RowsOnDemand:
     ----------
     array : ndarray of shape (n, d...)
         The rows; they may be read-only.
-
     row_shape : tuple of int
         Shape to give to a row.
-
     dtype : numpy.dtype
         What to convert to.
     """
@@ -51,13 +49,10 @@ def rows_for_net(
     ----------
     net : NeuralNet
         Says how it reads rows, by its `dataset`.
-
     X : ndarray of shape (n, d...)
         Rows.
-
     input_shape : tuple of int or None
         Shape that flat rows are given.
-
     dtype : torch.dtype
         Of the module.
 

@@ -17,10 +17,8 @@ def check_transforms(model: Network, theta: torch.Tensor, X: torch.Tensor) -> No
     ----------
     model : callable
         Maps weights (D,) and rows (n, d...) to outputs (n, C).
-
     theta : Tensor of shape (D,)
         Weights.
-
     X : Tensor of shape (2, d...)
         Two rows.
 

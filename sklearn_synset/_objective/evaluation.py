@@ -23,19 +23,14 @@ def evaluate_objective(
     ----------
     model : FunctionalModel
         The network.
-
     theta : Tensor of shape (D,)
         Its weights.
-
     X : Tensor or RowSource of shape (q, d...)
         Queries.
-
     y : Tensor of shape (q,) or (q, C)
         Their labels or values.
-
     objective : callable
         Maps outputs (q, C) and `y` to values (q,).
-
     batch_size : int
         Most queries to evaluate at once.
 

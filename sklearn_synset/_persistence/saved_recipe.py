@@ -17,7 +17,6 @@ def recipe_state(recipe: Recipe, *, is_generic: bool) -> dict[str, Any]:
     ----------
     recipe : Recipe
         How a network is trained.
-
     is_generic : bool
         Whether it is a usual training, and not the network's own.
 
@@ -45,10 +44,8 @@ def recipe_from_state(
     ----------
     network : Module or NeuralNet
         As the attributor keeps it in `estimators_`.
-
     model : FunctionalModel
         The same network as a function.
-
     state : dict of str to object
         As `recipe_state` returned it.
 

@@ -33,11 +33,9 @@ def write_state(path: str | os.PathLike, state: dict[str, object], encode_other:
     ----------
     path : str or path-like
         Where to; a file that is there is replaced in one step.
-
     state : dict of str to object
         None, booleans, integers, floats, strings, arrays, tensors, RandomState, and lists, tuples
         and dicts of them.
-
     encode_other : callable
         Maps any other value to its kind and its content, which is encoded in its place. It raises
         a TypeError if there is none.
@@ -63,10 +61,8 @@ class StateFile:
     ----------
     path : Path
         Where it was read.
-
     nodes : dict of str to JSON
         The values by name.
-
     arrays : dict of str to ndarray
         The arrays by digest.
     """
@@ -82,7 +78,6 @@ class StateFile:
         ----------
         name : str
             Its key in the state that was written.
-
         decode_other : dict of str to callable
             For each kind that `encode_other` may have named: what makes a value of its content.
 
@@ -105,21 +100,10 @@ class StateFile:
 def read_state(path: str | os.PathLike) -> StateFile:
     """Read what `write_state` wrote, and check that every byte of it is there.
 
-    Parameters
-    ----------
-    path : str or path-like
-        The file.
-
-    Returns
-    -------
-    state : StateFile
-        Its content.
-
     Raises
     ------
     OSError
         If there is no such file, or it cannot be read.
-
     ValueError
         If it is another kind of file, of a newer version, or damaged.
     """

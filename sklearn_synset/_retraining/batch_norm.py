@@ -27,7 +27,6 @@ def in_training(model: FunctionalModel, X: torch.Tensor) -> FunctionalModel | No
     ----------
     model : FunctionalModel
         The trained network, which normalises by stored statistics.
-
     X : Tensor of shape (n, d...)
         Rows; two are tried.
 
@@ -71,13 +70,10 @@ def moments(
     ----------
     network : FunctionalModel
         As `in_training` returns it; nothing else uses it meanwhile.
-
     theta : Tensor of shape (R, D)
         Weights of R networks.
-
     X : Tensor of shape (n, d...)
         Rows.
-
     row_weight : Tensor of shape (R, n)
         Their weight for each network.
 
@@ -119,13 +115,10 @@ def absorbed(
     ----------
     network : FunctionalModel
         As `in_training` returns it.
-
     theta : Tensor of shape (R, D)
         Weights of R networks.
-
     now : dict of str to Moments
         Statistics :math:`m, v` that these networks normalise by.
-
     before : dict of str to Moments, default=None
         Statistics :math:`m_0, v_0` in the place of which others are stored,
         :math:`\mu, \sigma^2`: then the change alone is taken over, to
@@ -165,19 +158,14 @@ def with_statistics(
     ----------
     network : FunctionalModel
         As `in_training` returns it.
-
     synset : Synset
         Whose rows give the statistics; some 2,000 of them if there are more.
-
     kept : Tensor of shape (R, K)
         1 for groups that are kept.
-
     displacement : Tensor of shape (R, D)
         Of the weights.
-
     seed : int
         Of the rows that are taken.
-
     moments_of : callable, default=moments
         As of `moments`; its first network is the one that nothing is left out for.
 

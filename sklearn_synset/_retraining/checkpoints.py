@@ -24,10 +24,8 @@ def checkpoints(
     ----------
     model : FunctionalModel
         The trained network.
-
     synset, kept, retraining
         As of `removal_path`; networks have their own gradients.
-
     steps : collection of int
         Numbers of the steps, from 1 on.
 

@@ -26,10 +26,8 @@ class GradientPath:
     ----------
     points : list of L Tensors of shape (D,)
         Weights on the retraining path.
-
     share : Tensor of shape (L,)
         Shares of the retraining, adding up to 1.
-
     damping : float
         One over the length of the path, times two; 0 at a minimum.
     """
@@ -75,17 +73,6 @@ def row_gradients(
 
 def retraining_path(model: FunctionalModel, synset: Synset, retraining: Retraining) -> GradientPath:
     r"""Choose anchors on the path on which the synset trains the network again.
-
-    Parameters
-    ----------
-    model : FunctionalModel
-        The trained network.
-
-    synset : Synset
-        What it is trained on.
-
-    retraining : Retraining
-        From where, how long and how fast.
 
     Returns
     -------

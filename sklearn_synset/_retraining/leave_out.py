@@ -39,22 +39,16 @@ class LeaveOut:
     ----------
     rewind : float
         As of `rewound`.
-
     n_steps : int, default=200
         As of `plan_retraining`.
-
     batch_size : int, default=4096
         Bounds the rows that are evaluated at once, over all networks, to 16 times as many.
-
     seed : int, default=0
         Seed of the curvature's power iteration.
-
     n_jobs : int or None, default=None
         Jobs to run at once where several networks are left to train for long.
-
     verbose : int, default=0
         Shows progress bars if positive.
-
     linearised : tuple of str, default=()
         As of `Retraining`.
     """
@@ -104,13 +98,10 @@ class LeaveOut:
         ----------
         model : FunctionalModel
             The trained network.
-
         synset : Synset
             What it is trained on.
-
         kept : Tensor of shape (R, K)
             1 for the groups that are kept.
-
         retraining : Retraining
             From where, how long and how fast.
 
@@ -162,13 +153,10 @@ class LeaveOut:
         ----------
         models : list of M FunctionalModels
             The trained networks.
-
         synset, kept
             As of `displacements`.
-
         retrainings : list of M Retrainings
             The plan for each network.
-
         stage : str, default=None
             What a progress bar calls it; there is none if None.
 
@@ -274,7 +262,6 @@ def with_shorter_steps(
     ----------
     train : callable
         Maps a retraining to what it leads to, (R, D) each; the last one tells if it diverged.
-
     retraining : Retraining
         What to try first.
 

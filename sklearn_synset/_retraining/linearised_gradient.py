@@ -33,16 +33,12 @@ def linearised_gradient(
     ----------
     linearisation : Linearisation
         Of the network.
-
     synset : Synset
         Rows.
-
     theta : Tensor of shape (R, D)
         Weights of R networks, of which the first is expanded around.
-
     kept : Tensor of shape (R, K)
         1 for groups that a network is trained on; all of them for the first.
-
     first : Tensor of shape (D,)
         Gradient of the first network.
 
@@ -75,16 +71,7 @@ def moments_near(
     row_weight: torch.Tensor,
     layers: tuple[str, ...],
 ) -> dict[str, Moments]:
-    """Return what `moments` does, to first order around the first network.
-
-    Parameters
-    ----------
-    network, theta, X, row_weight
-        As of `moments`.
-
-    layers : tuple of str
-        As of `linearised_layers`.
-    """
+    """Return what `moments` does, to first order around the first network."""
     share = row_weight / row_weight.sum(1, keepdim=True)
     return Linearisation(network, list(layers)).moments_near(
         theta[0], X, row_weight[0], theta - theta[:1], share - share[:1]
@@ -100,13 +87,10 @@ def linearised_layers(
     ----------
     model : FunctionalModel
         The network, maybe as `in_training` returns it.
-
     synset : Synset
         What it is trained on, in several minibatches.
-
     theta : Tensor of shape (D,)
         Weights at which the layers' Jacobian is checked.
-
     seed : int
         Of the minibatches.
 

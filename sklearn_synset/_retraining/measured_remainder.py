@@ -56,23 +56,17 @@ def measured_remainder(
     ----------
     model : FunctionalModel
         The trained network.
-
     synset : Synset
         Its synset.
-
     rows : TrainingRows
         The training rows.
-
     sample : Synset
         Some of them, whose curvature is measured.
-
     retraining : Retraining
         How the network is trained.
-
     moves : Tensor of shape (R, D)
         Displacements of the wanted networks, without a remainder; curvature is
         measured in up to 256 of these directions, too.
-
     generator : torch.Generator
         On the CPU.
 

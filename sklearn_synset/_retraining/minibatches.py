@@ -25,13 +25,10 @@ def minibatches(
     ----------
     synset : Synset
         Of s rows.
-
     seed : int
         Of the order of the rows.
-
     size : int, default=None
         Rows of a minibatch, about; 200 or some more if None.
-
     is_even : bool, default=True
         Spread each group's rows over a pass at even distances from a random start, so that no
         minibatch has many of some groups and none of others.

@@ -13,19 +13,14 @@ class PathRemainder:
     ----------
     steps : Tensor of shape (T,)
         Steps of the path with all groups at which it was measured, rising from 0.
-
     gradient : Tensor of shape (T, K, D)
         :math:`\rho_k = g_k - g_{S_k}` at the weights that the gradient of this step is taken at.
-
     directions : Tensor of shape (r, D)
         Orthonormal directions Q, in which curvature was measured.
-
     curvature : Tensor of shape (T, r, r)
         :math:`Q (H - H_S) Q^\top` of all groups together, made positive semi-definite.
-
     own_vectors : Tensor of shape (T, K, q, r)
         Leading eigenvectors of each group's part :math:`Q (H_k - H_{S_k}) Q^\top`.
-
     own_curvature : Tensor of shape (T, K, q)
         Their eigenvalues, of either sign.
 
@@ -65,11 +60,6 @@ class PathRemainder:
         ----------
         shares : Tensor of shape (G, K)
             How much of each old group is in each new one.
-
-        Returns
-        -------
-        regrouped : PathRemainder
-            Of G groups.
         """
         n_steps, _, _, rank = self.own_vectors.shape
         vectors = self.own_vectors.reshape(n_steps, 1, -1, rank)
@@ -88,7 +78,6 @@ class PathRemainder:
         ----------
         kept : Tensor of shape (R, K)
             1 for the groups that a network keeps.
-
         group_size : Tensor of shape (K,)
             Training rows in each group.
 
@@ -109,10 +98,8 @@ class NetworksRemainder:
     ----------
     of_groups : PathRemainder
         The remainder of each group.
-
     removed : Tensor of shape (R, K)
         1 for the groups that a network is trained without.
-
     scale : Tensor of shape (R, 1)
         All training rows over those that are kept.
     """
@@ -128,7 +115,6 @@ class NetworksRemainder:
         ----------
         step : int
             Step of the path, from 0.
-
         deviation : Tensor of shape (R, D)
             How far the networks are from the one with all groups.
 

@@ -30,22 +30,16 @@ class Retraining:
     ----------
     rewind : float
         Share of the weights that is taken away first, see `rewound`.
-
     n_steps : int
         Steps of gradient descent with Nesterov momentum 0.9.
-
     step_size : float
         Length of a step, in squared weights per loss.
-
     seed : int, default=0
         Of the order in which a large synset's rows are seen, the same for all networks.
-
     remainder : PathRemainder, default=None
         What the training rows' gradients have on the path and the synset's have not.
-
     has_live_norms : bool, default=False
         Whether it is the network that `in_training` returns that is trained.
-
     linearised : tuple of str, default=()
         As of `linearised_layers`: then networks without a small part of the data are trained by
         `linearised_gradient` around the path of all groups.
@@ -88,11 +82,6 @@ def mean_loss(
 ) -> torch.Tensor:
     r"""Return the training objective on the groups that are kept.
 
-    Parameters
-    ----------
-    model, synset, theta, kept
-        As of `data_loss`.
-
     Returns
     -------
     objective : Tensor of shape ()
@@ -112,15 +101,12 @@ def removal_path(
     ----------
     model : FunctionalModel
         The trained network.
-
     synset : Synset
         What it is trained on.
-
     kept : Tensor of shape (R, K)
         For each of R networks, 1 for the groups that it is trained on. If there is a remainder, or
         the network is linearised, the first has all groups: the others' gradients are corrected,
         or approximated, around its path.
-
     retraining : Retraining
         From where, how long and how fast.
 
@@ -159,11 +145,6 @@ def displacements(
     model: FunctionalModel, synset: Synset, kept: torch.Tensor, retraining: Retraining
 ) -> torch.Tensor:
     r"""Return how leaving groups out moves the trained weights.
-
-    Parameters
-    ----------
-    model, synset, kept, retraining
-        As of `removal_path`.
 
     Returns
     -------

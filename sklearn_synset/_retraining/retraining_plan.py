@@ -37,16 +37,12 @@ def plan_retraining(
     ----------
     model : FunctionalModel
         The trained network.
-
     synset : Synset
         What it will be trained on.
-
     rewind : float
         As of `Retraining`.
-
     n_steps : int
         The most steps to take.
-
     generator : torch.Generator
         On the CPU; what it was seeded with orders the rows of minibatches.
 

@@ -25,10 +25,8 @@ def in_smaller_chunks(function: Callable[[int], _Result], size: int, unit: str) 
     ----------
     function : callable
         Maps a chunk size to a result that does not depend on it.
-
     size : int
         The size to try first; halved whenever memory runs out.
-
     unit : str
         What the size counts, for the warning.
 

@@ -24,21 +24,13 @@ def in_parallel(
     ----------
     function : callable
         Called as it would be in a loop here. In another process it has to pickle.
-
     jobs : iterable of tuple
         Arguments of each call.
-
     n_jobs : int or None
         How many to run at once, as joblib understands it: None means one, unless in a
         :func:`joblib.parallel_config`.
-
     is_worth_it : bool, default=True
         If not, all jobs run here, whatever `n_jobs` and joblib's settings.
-
-    Yields
-    ------
-    result : object
-        Of the next job.
 
     Notes
     -----

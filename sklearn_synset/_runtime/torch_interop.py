@@ -25,17 +25,10 @@ def as_tensor(
     ----------
     array : array-like or Tensor
         The values; read-only and negatively strided arrays are accepted.
-
     dtype : torch.dtype, default=None
         The dtype of the result; the array's own if None.
-
     device : torch.device or str, default=None
         Where the result lives; the CPU (for a tensor, where it is) if None.
-
-    Returns
-    -------
-    tensor : Tensor
-        Detached, of the array's shape.
 
     Examples
     --------
@@ -52,16 +45,6 @@ def as_tensor(
 def as_array(tensor: torch.Tensor) -> np.ndarray:
     """Copy a tensor into a CPU array of its own memory, off the autograd graph.
 
-    Parameters
-    ----------
-    tensor : Tensor
-        The values, on any device.
-
-    Returns
-    -------
-    array : ndarray
-        Of the tensor's shape and dtype.
-
     Examples
     --------
     >>> import torch
@@ -73,18 +56,7 @@ def as_array(tensor: torch.Tensor) -> np.ndarray:
 
 
 def draw_seed(random_state: np.random.RandomState) -> int:
-    """Draw a seed that numpy, torch and Python all accept.
-
-    Parameters
-    ----------
-    random_state : RandomState
-        Advanced by one draw.
-
-    Returns
-    -------
-    seed : int
-        Between 0 and ``2**31 - 2``.
-    """
+    """Draw a seed that numpy, torch and Python all accept."""
     return int(random_state.randint(np.iinfo(np.int32).max))
 
 
@@ -112,7 +84,6 @@ def resolve_device(
     ----------
     device : torch.device, str or None
         The device that was asked for.
-
     module : Module, default=None
         Read when `device` is None.
 
@@ -137,16 +108,6 @@ def resolve_device(
 def check_device(device: torch.device | str) -> torch.device:
     """Return a device that tensors can be put on.
 
-    Parameters
-    ----------
-    device : torch.device or str
-        The device that was asked for.
-
-    Returns
-    -------
-    device : torch.device
-        The same.
-
     Raises
     ------
     ValueError
@@ -162,10 +123,6 @@ def check_device(device: torch.device | str) -> torch.device:
 @contextmanager
 def plain_attention() -> Iterator[None]:
     """Compute attention without fused kernels, which have no second derivatives.
-
-    Yields
-    ------
-    None
 
     Notes
     -----
@@ -194,10 +151,6 @@ def keep_global_state(seed: int | None = None) -> Iterator[None]:
     ----------
     seed : int, default=None
         Seeds the three generators inside the block; they start where they are if None.
-
-    Yields
-    ------
-    None
 
     Examples
     --------

@@ -12,7 +12,6 @@ def least_squares_slope(
     ----------
     x, y : ndarray of shape (n_queries, n_groups)
         Finite.
-
     fit_intercept : bool, default=True
         Whether the line need not pass through the origin.
 
@@ -20,7 +19,6 @@ def least_squares_slope(
     -------
     slope : float
         NaN where `x` is constant (without an intercept: zero).
-
     x, residual : ndarray of shape (n_queries, n_groups)
         `x`, less its mean with an intercept, and what the line leaves of `y`.
     """

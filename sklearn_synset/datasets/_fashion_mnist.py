@@ -44,16 +44,12 @@ def load_fashion_mnist(
     ----------
     subset : {"train", "test", "all"}, default="train"
         The 60,000 training images, the 10,000 test images, or both, training images first.
-
     n_rows : int, default=None
         Number of rows to draw at random without replacement; all rows, in their order, if None.
-
     as_image : bool, default=False
         Whether rows have the shape (1, 28, 28), as convolutions want them, instead of (784,).
-
     return_X_y : bool, default=False
         Whether to return `(data, target)` instead of a Bunch.
-
     data_home : path-like, default=None
         Folder that holds the files ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte``,
         ``t10k-images-idx3-ubyte`` and ``t10k-labels-idx1-ubyte``, with the ending ``.gz`` or
@@ -61,7 +57,6 @@ def load_fashion_mnist(
         without that, where Debian's package ``dataset-fashion-mnist`` puts them
         (``/usr/share/datasets/fashion-mnist``), and in ``fashion-mnist`` within scikit-learn's
         data folder (``SCIKIT_LEARN_DATA``, or ``~/scikit_learn_data``).
-
     random_state : int, RandomState instance or None, default=None
         Determines the rows that are drawn.
 
@@ -73,7 +68,6 @@ def load_fashion_mnist(
         - target_names : list of str, names of the codes.
         - indices : int64 ndarray of shape (n_rows,), each row's place in the whole subset.
         - DESCR : str.
-
     (data, target) : tuple
         If `return_X_y`.
 
@@ -81,7 +75,6 @@ def load_fashion_mnist(
     ------
     FileNotFoundError
         If the files are not there.
-
     ValueError
         If a parameter has no proper value, or a file is not the IDX file that it should be.
 

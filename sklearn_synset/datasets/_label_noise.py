@@ -15,17 +15,14 @@ def flip_labels(y, *, rate=0.1, transition="uniform", random_state=None):
     ----------
     y : array-like of shape (n_rows,)
         Labels of two classes or more; numbers or strings.
-
     rate : float or array-like of shape (n_classes,), default=0.1
         Share of the rows that are given a wrong label, in [0, 1]: of all rows, or of those of each
         class in sorted order. It is met exactly, up to rounding to whole rows.
-
     transition : {"uniform", "next"} or array-like of shape (C, C), default="uniform"
         What wrong labels are drawn from. "uniform": all other classes alike; "next": the class that
         follows in sorted order (the first follows the last). An array for C classes holds in row
         c how likely a wrong row of class c is given each label, up to a factor; its diagonal is not
         looked at.
-
     random_state : int, RandomState instance or None, default=None
         Determines the rows and their new labels.
 
@@ -33,7 +30,6 @@ def flip_labels(y, *, rate=0.1, transition="uniform", random_state=None):
     -------
     y_noisy : ndarray of shape (n_rows,)
         Labels in the dtype of `y`, which is left as it is.
-
     is_flipped : bool ndarray of shape (n_rows,)
         True where the label is wrong now.
 

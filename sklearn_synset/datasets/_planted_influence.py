@@ -29,30 +29,22 @@ def make_planted_influence(
     ----------
     n_planted : int, default=4
         Number of planted groups, each with a trigger.
-
     n_background : int, default=8
         Number of other groups, each of rows of one class with the right label; at least
         `n_classes`.
-
     group_size : int, default=20
         Rows in each group.
-
     n_queries : int, default=5
         Queries for each planted group.
-
     n_features : int, default=6
         Features that tell the classes apart.
-
     n_classes : int, default=3
         Number of classes.
-
     class_sep : float, default=3.0
         Distance of each class's mean from the origin, in standard deviations of a feature.
-
     trigger : float, default=3.0
         Value of a trigger feature in its group and queries. The larger, the more a query depends on
         the group instead of the other features.
-
     random_state : int, RandomState instance or None, default=None
         Determines everything.
 

@@ -77,7 +77,6 @@ def save_synset(attributor: "SynsetAttributor", path: str | os.PathLike) -> None
     ----------
     attributor : SynsetAttributor
         Fitted.
-
     path : str or path-like
         Where to; numpy adds ".npz" to a name that has no such ending.
 

@@ -65,41 +65,29 @@ class AttributionDisplay:
     ----------
     attributions : ndarray of shape (n_queries, n_groups)
         Effects, positive when the group helps, as of `SynsetAttributor.attribute`.
-
     groups : array-like of shape (n_groups,)
         Labels of the groups.
-
     queries : array-like of shape (n_queries,), default=None
         Names of the queries; 0, 1, … if None.
-
     quantity : str, default="log-odds"
         What the effects are on.
-
     unit : str, default="nats"
         Unit of the effects; None if there is none.
-
     group_notes : list of str of shape (n_groups,), default=None
         A few words on each group.
-
     query_notes : list of str of shape (n_queries,), default=None
         A sentence or two on each query.
-
     typical_rows : list of n_groups ndarray of shape (n_typical, n_features...), default=None
         Rows that stand for each group, the most typical first.
-
     query_rows : ndarray of shape (n_queries, n_features...), default=None
         The queries themselves.
-
     feature_names : list of str of shape (n_features,), default=None
         Names of the features of these rows.
-
     image_shape : tuple of int, default=None
         Shape in which these rows are pictures; None if they are none.
-
     standard_errors : ndarray of shape (n_queries, n_groups), default=None
         Standard errors of the effects, as of `attribute(..., return_std=True)`, drawn as whiskers
         of the bars.
-
     retrained : ndarray of shape (n_seeds, n_queries, n_groups), default=None
         Effects measured by retraining, drawn over the bars with their deviation over
         seeds; NaN where it was not done.
@@ -108,34 +96,24 @@ class AttributionDisplay:
     ----------
     ax_ : matplotlib Axes
         Axes with the map or the bars.
-
     figure_ : matplotlib Figure
         Figure of the axes.
-
     im_ : matplotlib AxesImage or None
         The map.
-
     colorbar_ : matplotlib Colorbar or None
         Its scale.
-
     text_ : list of list of matplotlib Text, or None
         Effects that are written into the map, when they are few.
-
     query_picture_ : matplotlib AnnotationBbox or None
         Picture of the query whose bars are drawn.
-
     bars_ : matplotlib BarContainer or None
         The bars of one query, from the top.
-
     shown_groups_ : ndarray of shape (n_bars,) or None
         Positions of the groups of the bars.
-
     thumbnails_ : list of list of matplotlib AnnotationBbox, or None
         Pictures of typical rows beside each bar.
-
     table_ : list of list of matplotlib Annotation, or None
         Header and lines of each column of the table beside the bars.
-
     errorbar_ : matplotlib ErrorbarContainer or None
         Effects by retraining.
 
@@ -191,14 +169,11 @@ class AttributionDisplay:
         ----------
         ax : matplotlib Axes, default=None
             Axes to draw on; those of a new figure if None.
-
         query : int, default=None
             Position of the query whose bars are drawn; None draws the map, unless there is only
             one query.
-
         n_groups : int, default=10
             The most bars.
-
         cmap : str or matplotlib Colormap, default="cividis_r"
             Colours of the map, from opposing to supporting effects. The default
             darkens all the way, so that it reads in grey.
@@ -251,46 +226,32 @@ class AttributionDisplay:
         ----------
         estimator : SynsetAttributor or Pipeline
             Fitted; a pipeline ends in an attributor.
-
         X : array-like of shape (n_queries, n_features...)
             Queries.
-
         y : array-like of shape (n_queries,), default=None
             Their labels or values; the predicted ones if None.
-
         X_train : array-like of shape (n_rows, n_features...), default=None
             The rows that `fit` was given, to show some beside the bars.
-
         y_train : array-like of shape (n_rows,), default=None
             Their labels or values, to say what the groups hold.
-
         retrained : ndarray of shape (n_seeds, n_queries, n_groups), default=None
             Effects on the same objective that were measured by retraining.
-
         objective : str or callable, default=None
             As of `SynsetAttributor.attribute`.
-
         unit : str, default=None
             Unit of the target of a regression.
-
         feature_names : array-like of str, default=None
             Names of the features; those of a DataFrame, or x0, x1, … if None.
-
         image_shape : tuple of int, default=None
             Shape in which rows are pictures; that of `X` or of `input_shape` if None.
-
         n_typical : int, default=4
             Pictures of typical rows beside each bar.
-
         query : int, default=None
             As of `plot`.
-
         n_groups : int, default=10
             As of `plot`.
-
         cmap : str or matplotlib Colormap, default="cividis_r"
             As of `plot`.
-
         ax : matplotlib Axes, default=None
             As of `plot`.
 

@@ -21,11 +21,6 @@ def sheet_height(n_columns: float, n_lines: float) -> float:
     ----------
     n_columns, n_lines : float
         Unit squares beside and below each other, with all room between them.
-
-    Returns
-    -------
-    height : float
-        In inches.
     """
     return WIDTH * n_lines / n_columns + 0.2
 
@@ -37,7 +32,6 @@ def prepare_sheet(ax: Axes, n_columns: float, n_lines: float) -> None:
     ----------
     ax : Axes
         To draw on.
-
     n_columns, n_lines : float
         Unit squares beside and below each other, with all room between them.
     """
@@ -52,20 +46,12 @@ def draw_tile(ax: Axes, picture: np.ndarray, left: float, top: float, style: dic
     ----------
     ax : Axes
         As of `prepare_sheet`.
-
     picture : ndarray of shape (height, width) or (height, width, channels)
         What to draw.
-
     left, top : float
         Corner of the square.
-
     style : dict
         As of `picture_style`.
-
-    Returns
-    -------
-    image : AxesImage
-        The picture.
     """
     height, width = np.array(picture.shape[:2]) / max(picture.shape[:2])
     left += (1 - width) / 2
@@ -77,25 +63,5 @@ def draw_tile(ax: Axes, picture: np.ndarray, left: float, top: float, style: dic
 
 
 def write(ax: Axes, text: str, x: float, y: float, **properties) -> Text:
-    """Write a small text, by default below the middle of a place.
-
-    Parameters
-    ----------
-    ax : Axes
-        As of `prepare_sheet`.
-
-    text : str
-        What to write.
-
-    x, y : float
-        The place.
-
-    **properties
-        Of the text.
-
-    Returns
-    -------
-    text : Text
-        What was written.
-    """
+    """Write a small text, by default below the middle of a place."""
     return ax.text(x, y, text, **{"ha": "center", "va": "top", "fontsize": SMALL, **properties})

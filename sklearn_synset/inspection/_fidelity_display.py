@@ -33,25 +33,18 @@ class FidelityDisplay:
     ----------
     predicted : ndarray of shape (n_queries, n_removals)
         Effects that the attributor predicts.
-
     measured : ndarray of shape (n_queries, n_removals)
         Effects of really leaving the same groups out.
-
     rank_correlation : float
         Spearman correlation over the removals, mean over queries.
-
     slope : float
         Least-squares slope of the measured on the predicted effects.
-
     ceiling : float, default=None
         The same rank correlation of one real retraining with the others; None if unknown.
-
     quantity : str, default="log-odds"
         What the effects are on.
-
     unit : str, default="nats"
         Unit of the effects; None if there is none.
-
     measured_by : str, default="retraining"
         How the effects were measured.
 
@@ -59,16 +52,12 @@ class FidelityDisplay:
     ----------
     ax_ : matplotlib Axes
         Axes with the points.
-
     figure_ : matplotlib Figure
         Figure of the axes.
-
     scatter_ : matplotlib PathCollection
         The points.
-
     diagonal_ : matplotlib Line2D
         Where both effects are equal.
-
     line_ : matplotlib Line2D or None
         Line with the slope; None if the slope is not finite.
 
@@ -164,16 +153,12 @@ class FidelityDisplay:
         ----------
         estimator : SynsetAttributor or Pipeline
             Fitted; a pipeline ends in an attributor.
-
         X : array-like of shape (n_queries, n_features...)
             Queries, best not seen in `fit`.
-
         y : array-like of shape (n_queries,), default=None
             Their labels or values; the predicted ones if None.
-
         unit : str, default=None
             Unit of the target of a regression.
-
         ax : matplotlib Axes, default=None
             Axes to draw on; those of a new figure if None.
 
@@ -212,20 +197,15 @@ class FidelityDisplay:
         ----------
         predicted : array-like of shape (n_queries, n_removals)
             Predicted effects, such as columns of `SynsetAttributor.attribute`.
-
         measured : array-like of shape (n_queries, n_removals) or (n_seeds, n_queries, n_removals)
             Effects of retraining without the same groups. With several seeds their mean is
             drawn, and the ceiling is how well one of them agrees with the mean of the others.
-
         quantity : str, default="log-odds"
             What the effects are on.
-
         unit : str, default="nats"
             Unit of the effects; None if there is none.
-
         measured_by : str, default=None
             How they were measured; "retraining" if None.
-
         ax : matplotlib Axes, default=None
             Axes to draw on; those of a new figure if None.
 

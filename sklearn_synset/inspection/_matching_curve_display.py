@@ -21,7 +21,6 @@ class MatchingCurveDisplay:
     ----------
     loss_curve : ndarray of shape (n_iter,)
         Distance before each step of the distillation.
-
     quantity : str, default="relative distance of the gradients"
         What it is.
 
@@ -29,13 +28,10 @@ class MatchingCurveDisplay:
     ----------
     ax_ : matplotlib Axes
         Axes with the curve.
-
     figure_ : matplotlib Figure
         Figure of the axes.
-
     line_ : matplotlib Line2D
         The distance before each step.
-
     mean_line_ : matplotlib Line2D or None
         Its running geometric mean, when there are at least 51 steps.
 
@@ -100,7 +96,6 @@ class MatchingCurveDisplay:
         ----------
         estimator : SynsetAttributor or Pipeline
             Fitted; a pipeline ends in an attributor.
-
         ax : matplotlib Axes, default=None
             Axes to draw on; those of a new figure if None.
 

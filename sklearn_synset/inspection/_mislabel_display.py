@@ -46,31 +46,22 @@ class MislabelDisplay:
     ----------
     rows : ndarray of shape (n_shown, n_features...)
         The rows, the most suspicious first.
-
     scores : ndarray of shape (n_shown,)
         Their scores, as of `SynsetAttributor.score_samples`; low is suspicious.
-
     given, suggested : array-like of shape (n_shown,)
         Given and suggested labels or values.
-
     suggestion : str, default="suggested"
         What the suggested labels or values are called.
-
     names : array-like of shape (n_shown,), default=None
         What the rows are called; 0, 1, … if None.
-
     quantity : str, default="log-odds"
         What the score is.
-
     unit : str, default="nats"
         Its unit; None if there is none.
-
     feature_names : list of str of shape (n_features,), default=None
         Names of the features.
-
     features : array-like of int, default=None
         Features to write down for rows of a table; the first three if None.
-
     image_shape : tuple of int, default=None
         Shape in which rows are pictures; None if they are none.
 
@@ -78,19 +69,14 @@ class MislabelDisplay:
     ----------
     ax_ : matplotlib Axes
         Axes with the contact sheet or the bars.
-
     figure_ : matplotlib Figure
         Figure of the axes.
-
     images_ : list of matplotlib AxesImage, or None
         The pictures.
-
     captions_ : list of matplotlib Text, or None
         What is written below each picture.
-
     bars_ : matplotlib BarContainer or None
         The scores of rows of a table, from the top.
-
     table_ : list of list of matplotlib Annotation, or None
         Header and lines of each column beside the bars.
 
@@ -184,25 +170,18 @@ class MislabelDisplay:
         ----------
         estimator : SynsetAttributor or Pipeline
             Fitted; a pipeline ends in an attributor.
-
         X : array-like of shape (n_samples, n_features...)
             Rows, such as those that `fit` was given.
-
         y : array-like of shape (n_samples,)
             Their labels or values.
-
         n_rows : int, default=18
             Rows to show.
-
         unit : str, default=None
             Unit of the target of a regression.
-
         feature_names : array-like of str, default=None
             Names of the features; those of a DataFrame, or x0, x1, … if None.
-
         image_shape : tuple of int, default=None
             Shape in which rows are pictures; that of `X` or of `input_shape` if None.
-
         ax : matplotlib Axes, default=None
             Axes to draw on; those of a new figure if None.
 

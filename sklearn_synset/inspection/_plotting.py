@@ -24,13 +24,7 @@ WIDTH = 8.0  # inches: 800 px at matplotlib's default resolution
 
 
 def check_matplotlib(caller: str) -> None:
-    """Raise an ImportError that says what to install when matplotlib is missing.
-
-    Parameters
-    ----------
-    caller : str
-        What needs it.
-    """
+    """Raise an ImportError that says what to install when matplotlib is missing."""
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
@@ -40,24 +34,7 @@ def check_matplotlib(caller: str) -> None:
 
 
 def new_axes(caller: str, ax: Axes | None, height: float) -> Axes:
-    """Return the given axes, or those of a new figure that keeps labels apart.
-
-    Parameters
-    ----------
-    caller : str
-        What needs them.
-
-    ax : Axes or None
-        Axes of the caller.
-
-    height : float
-        Height of a new figure, in inches.
-
-    Returns
-    -------
-    ax : Axes
-        To draw on.
-    """
+    """Return the given axes, or those of a new figure that keeps labels apart."""
     check_matplotlib(caller)
     import matplotlib.pyplot as plt
 
@@ -68,19 +45,6 @@ def new_axes(caller: str, ax: Axes | None, height: float) -> Axes:
 
 def shortened(label: object, length: int) -> str:
     """Return a label as text of at most `length` characters.
-
-    Parameters
-    ----------
-    label : object
-        Text, number or anything else.
-
-    length : int
-        Longest text.
-
-    Returns
-    -------
-    text : str
-        With an ellipsis where it was cut.
 
     Examples
     --------
@@ -99,17 +63,10 @@ def wrapped(label: object, width: int, n_lines: int = 3) -> str:
     ----------
     label : object
         Text, number or anything else.
-
     width : int
         Longest line; longer words are cut.
-
     n_lines : int, default=3
         The most lines.
-
-    Returns
-    -------
-    text : str
-        With line breaks.
 
     Examples
     --------
@@ -129,7 +86,6 @@ def group_name(label: object, length: int = 18) -> str:
     ----------
     label : object
         Its label.
-
     length : int, default=18
         Longest name.
 
@@ -143,16 +99,6 @@ def group_name(label: object, length: int = 18) -> str:
 
 def signed(value: float) -> str:
     """Return a number with its sign, in two significant digits or as an integer.
-
-    Parameters
-    ----------
-    value : float
-        Number.
-
-    Returns
-    -------
-    text : str
-        Short.
 
     Examples
     --------
@@ -170,35 +116,14 @@ def effect_label(quantity: str, unit: str | None) -> str:
     ----------
     quantity : str
         What is affected, such as "log-odds".
-
     unit : str or None
         Its unit; None for a number without one.
-
-    Returns
-    -------
-    label : str
-        Such as "effect on the log-odds (nats)".
     """
     return f"effect on the {quantity}" + (f" ({unit})" if unit else "")
 
 
 def set_thinned_ticks(axis, labels: list[str], n_max: int, **text) -> None:
-    """Label the places 0, 1, … of an axis, or every 2nd, 5th, 10th, … if they are many.
-
-    Parameters
-    ----------
-    axis : matplotlib Axis
-        Of an image.
-
-    labels : list of str
-        One for each place.
-
-    n_max : int
-        Labels for which there is room.
-
-    **text
-        Properties of the labels.
-    """
+    """Label the places 0, 1, … of an axis, or every 2nd, 5th, 10th, … if they are many."""
     steps = [base * 10**power for power in range(6) for base in (1, 2, 5)]
     step = next(step for step in steps if len(labels) <= step * n_max)
     places = np.arange(0, len(labels), step)

@@ -24,21 +24,7 @@ LONGEST_NAME = 24  # of a feature, in characters
 
 
 def profiles_height(n_panels: int, names: list[str]) -> float:
-    """Return the height of a figure with room for the panels and the names below them.
-
-    Parameters
-    ----------
-    n_panels : int
-        Number of panels.
-
-    names : list of str
-        Of the features.
-
-    Returns
-    -------
-    height : float
-        In inches.
-    """
+    """Return the height of a figure with room for the panels and the names below them."""
     longest = min(max(map(len, names)), LONGEST_NAME)
     return 1.2 + 1.5 * n_panels + 0.08 * longest
 
@@ -59,19 +45,14 @@ def draw_profiles(
     ----------
     ax : Axes
         Whose place is taken.
-
     real, synset : list of K ndarray of shape (n, d)
         Standardised rows of each group.
-
     titles : list of K str
         Of the panels.
-
     labels : list of K list of str
         Of the synset rows.
-
     names : list of d str
         Of the features.
-
     heading : str
         Above all panels.
 
@@ -79,7 +60,6 @@ def draw_profiles(
     -------
     panels : list of K Axes
         From the top.
-
     real_lines, synset_lines : list of K list of Line2D
         What was drawn into them.
     """

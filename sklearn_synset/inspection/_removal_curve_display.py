@@ -24,13 +24,10 @@ class RemovalCurveDisplay:
     ----------
     shares : array-like of shape (n_shares,)
         Shares of the training rows that are removed, in [0, 1].
-
     curves : dict of str to ndarray of shape (n_shares,) or (n_seeds, n_shares)
         What each order of removal leads to, under the name of the order.
-
     quantity : str, default="test score"
         What is on the curves.
-
     unit : str, default=None
         Its unit; None if there is none.
 
@@ -38,13 +35,10 @@ class RemovalCurveDisplay:
     ----------
     ax_ : matplotlib Axes
         Axes with the curves.
-
     figure_ : matplotlib Figure
         Figure of the axes.
-
     lines_ : dict of str to matplotlib Line2D
         Mean of each curve over the seeds.
-
     bands_ : dict of str to matplotlib artist
         One standard deviation above and below, for curves with at least two seeds.
 
@@ -112,13 +106,10 @@ class RemovalCurveDisplay:
         curve : Bunch
             As of `sklearn_synset.metrics.removal_curve`: `shares`, and the curves
             `lowest_first`, `highest_first` and `random`.
-
         quantity : str, default="test score"
             What is on the curves.
-
         unit : str, default=None
             Its unit; None if there is none.
-
         ax : matplotlib Axes, default=None
             Axes to draw on; those of a new figure if None.
 

@@ -14,7 +14,6 @@ def take(X, rows: np.ndarray) -> np.ndarray:
     ----------
     X : array-like of shape (n, d...)
         Rows.
-
     rows : ndarray of shape (m,)
         Which.
 
@@ -33,17 +32,10 @@ def names_of_features(X, n_features: int, given=None) -> list[str]:
     ----------
     X : array-like of shape (n, d...)
         Rows.
-
     n_features : int
         Number of columns.
-
     given : array-like of shape (d,), default=None
         Names that go before those of a DataFrame.
-
-    Returns
-    -------
-    names : list of str
-        "x0", "x1", … for an array.
     """
     names = getattr(X, "columns", None) if given is None else given
     return [f"x{i}" for i in range(n_features)] if names is None else [str(name) for name in names]
@@ -58,13 +50,10 @@ def typical_rows(
     ----------
     X : ndarray of shape (n_rows, d...)
         Rows, numeric.
-
     labels : ndarray of shape (n_rows,)
         Group of each.
-
     groups : ndarray of shape (K,)
         Wanted groups.
-
     n : int or None
         Rows to return of each group; all if None.
 
@@ -100,10 +89,8 @@ def picture_shape(X, input_shape=None, given=None) -> tuple[int, ...] | None:
     ----------
     X : array-like of shape (n, d...)
         Rows.
-
     input_shape : tuple of int, default=None
         Shape that flat rows have for the network.
-
     given : tuple of int, default=None
         Shape that was asked for.
 
@@ -145,7 +132,6 @@ def as_pictures(rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     ----------
     rows : ndarray of shape (m, d...)
         Rows.
-
     shape : tuple of int
         As of `picture_shape`.
 
@@ -172,7 +158,6 @@ def picture_style(pictures: np.ndarray) -> tuple[np.ndarray, dict]:
     -------
     pictures : ndarray
         From 0, the smallest value of all, to 1, the largest.
-
     style : dict
         Arguments of matplotlib's `imshow`; the largest value of a grey picture is black.
     """
@@ -188,10 +173,8 @@ def telling_features(rows: np.ndarray, all_rows: np.ndarray, n: int) -> np.ndarr
     ----------
     rows : ndarray of shape (m, d)
         The rows to tell apart; text is allowed.
-
     all_rows : ndarray of shape (k, d)
         Rows that say how much each feature varies.
-
     n : int
         Features to return.
 

@@ -35,23 +35,14 @@ def draw_picture(ax: Axes, picture: np.ndarray, style: dict, place, offset) -> A
     ----------
     ax : Axes
         Axes of the chart.
-
     picture : ndarray of shape (height, width) or (height, width, channels)
         What to draw.
-
     style : dict
         As of `picture_style`.
-
     place : tuple
         Fraction of the width of the axes, and a place on their y axis.
-
     offset : tuple
         From there to the middle of the picture, in points.
-
-    Returns
-    -------
-    artist : AnnotationBbox
-        The picture.
     """
     from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
@@ -89,17 +80,10 @@ def draw_thumbnails(ax: Axes, pictures: list[np.ndarray], style: dict) -> list[l
     ----------
     ax : Axes
         Axes with the lines at 0, 1, … of the y axis.
-
     pictures : list of ndarray of shape (at most n, height, width...)
         Pictures of each line.
-
     style : dict
         As of `picture_style`.
-
-    Returns
-    -------
-    artists : list of list of AnnotationBbox
-        In the same order.
     """
     step = THUMBNAIL + 3
     return [
@@ -120,13 +104,10 @@ def draw_columns(
     ----------
     ax : Axes
         Axes of the chart.
-
     headers : list of str
         Header of each column.
-
     columns : list of list
         What is in it, from line `top` downwards.
-
     top : float
         Place of the first line on the y axis; the others are 1 apart.
 
@@ -134,7 +115,6 @@ def draw_columns(
     -------
     artists : list of list of Annotation
         Header and lines of each column.
-
     height : float
         Of the headers above the axes, in points.
     """
@@ -164,11 +144,6 @@ def draw_columns(
 
 def text_of(value: object) -> str:
     """Return a cell of a table as a short text.
-
-    Parameters
-    ----------
-    value : object
-        Number or anything else.
 
     Returns
     -------

@@ -46,31 +46,22 @@ class SynsetDisplay:
     ----------
     synset_rows : list of n_groups ndarray of shape (n_synset, n_features...)
         Synset rows of each group.
-
     targets : list of n_groups ndarray of shape (n_synset, n_outputs)
         Their class probabilities, or values.
-
     weights : list of n_groups ndarray of shape (n_synset,)
         Training rows that each of them represents.
-
     groups : array-like of shape (n_groups,)
         Labels of the groups.
-
     classes : array-like of shape (n_classes,), default=None
         The labels; None for regression.
-
     real_rows : list of n_groups ndarray of shape (n_real, n_features...), default=None
         Training rows of each group, the most typical first.
-
     group_notes : list of str of shape (n_groups,), default=None
         A few words on each group.
-
     feature_names : list of str of shape (n_features,), default=None
         Names of the features.
-
     image_shape : tuple of int, default=None
         Shape in which rows are pictures; None if they are none.
-
     mean, scale : ndarray of shape (n_features,), default=None
         Mean and standard deviation of all training rows, for the profiles; those of the shown rows
         if None.
@@ -79,19 +70,14 @@ class SynsetDisplay:
     ----------
     ax_ : matplotlib Axes
         Axes with the pictures, or around the profiles.
-
     figure_ : matplotlib Figure
         Figure of the axes.
-
     real_images_, synset_images_ : list of list of matplotlib AxesImage, or None
         Pictures of each group.
-
     captions_ : list of list of matplotlib Text, or None
         What is written below each picture of a synset row.
-
     panels_ : list of matplotlib Axes, or None
         Axes with the profiles of each group.
-
     real_lines_, synset_lines_ : list of list of matplotlib Line2D, or None
         Profiles of each group.
 
@@ -180,29 +166,21 @@ class SynsetDisplay:
         ----------
         estimator : SynsetAttributor or Pipeline
             Fitted; a pipeline ends in an attributor. Rows are shown as its last step sees them.
-
         X_train : array-like of shape (n_rows, n_features...), default=None
             The rows that `fit` was given; only the synset is shown if None.
-
         y_train : array-like of shape (n_rows,), default=None
             Their labels or values, to say what the groups hold.
-
         groups : array-like, default=None
             Labels of the groups to show; some from the first to the last if None.
-
         n_groups : int, default=4
             Groups to show when `groups` is None.
-
         n_rows : int, default=4
             The most synset rows (those of the largest weight), and pictures of real rows, of each
             group.
-
         feature_names : array-like of str, default=None
             Names of the features; those of the rows, or x0, x1, … if None.
-
         image_shape : tuple of int, default=None
             Shape in which rows are pictures; that of the rows or of `input_shape` if None.
-
         ax : matplotlib Axes, default=None
             As of `plot`.
 

@@ -45,35 +45,25 @@ def brittleness(
     ----------
     estimator : estimator or callable
         A classifier, as for :func:`retraining`.
-
     X : array-like of shape (n_rows, n_features...)
         Training rows.
-
     y : array-like of shape (n_rows,)
         Their labels.
-
     X_query : array-like of shape (n_queries, n_features...)
         Queries.
-
     scores : array-like of shape (n_queries, n_rows) or (n_queries, n_groups)
         Attributions of the predicted label, positive where the row or group helps.
-
     groups : array-like of shape (n_rows,), default=None
         Label of each row's group; `scores` are those of the groups in sorted order then.
-
     shares : array-like of shape (n_shares,), default=(0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
         Shares of the rows to try, ascending, above 0 and below 1; at least one row is removed. Rows
         of equal score, such as those of a group, go in random order.
-
     n_seeds : int, default=1
         Trainings of each set of rows, every time from another seed.
-
     n_jobs : int, default=None
         Number of trainings to run at once, each in one thread. The result is the same for any.
-
     random_state : int, RandomState instance or None, default=None
         Determines the seeds and the order of ties.
-
     verbose : int, default=0
         Shows a progress bar for each share if positive.
 
@@ -91,7 +81,6 @@ def brittleness(
     ------
     TypeError
         If the estimator cannot be trained from scratch.
-
     ValueError
         If `y` holds no class labels, arrays do not fit each other, a value is not finite, a
         parameter has no proper value, or fewer than two classes would be left.

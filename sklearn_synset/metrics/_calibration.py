@@ -22,16 +22,12 @@ def calibration_slope(
     effects : array-like of shape (n_queries, n_groups) or (n_seeds, n_queries, n_groups)
         What leaving each group out really does, as for :func:`leave_one_out_correlation`; the mean
         is taken over seeds.
-
     scores : array-like of shape (n_queries, n_groups)
         Attributions, meant in the unit of the effects.
-
     fit_intercept : bool, default=True
         False puts the line through the origin: the factor by which scores should be multiplied.
-
     return_interval : bool, default=False
         Whether to return a confidence interval, too.
-
     confidence_level : float, default=0.95
         Its level, in (0, 1).
 
@@ -40,7 +36,6 @@ def calibration_slope(
     slope : float
         1: scores are in real units; 2: effects are twice as large as the scores; negative: wrong
         sign. NaN for constant scores.
-
     interval : tuple of float
         Lower and upper end; only if `return_interval`.
 

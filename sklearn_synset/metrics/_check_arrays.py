@@ -40,13 +40,10 @@ def check_truth(truth: Any, name: str, shape: tuple[int, int], layout: str) -> n
     ----------
     truth : array-like of shape `shape` or (n_seeds, *shape)
         What came.
-
     name : str
         Its name.
-
     shape : tuple of int
         What a single seed must have.
-
     layout : str
         What the axes mean.
 
@@ -78,7 +75,6 @@ def check_row_scores(is_mislabelled: Any, scores: Any) -> tuple[np.ndarray, np.n
     ----------
     is_mislabelled : array-like of shape (n_rows,)
         Booleans, or 0 and 1.
-
     scores : array-like of shape (n_rows,)
         What came.
 
@@ -86,7 +82,6 @@ def check_row_scores(is_mislabelled: Any, scores: Any) -> tuple[np.ndarray, np.n
     -------
     is_mislabelled : ndarray of shape (n_rows,)
         Booleans.
-
     scores : ndarray of shape (n_rows,)
         float64.
 
@@ -120,7 +115,6 @@ def average_queries(values: np.ndarray, average: str | None) -> float | np.ndarr
     ----------
     values : ndarray of shape (n_queries,)
         One for each query.
-
     average : {"queries"} or None
         What was asked for.
 

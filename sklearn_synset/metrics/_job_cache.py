@@ -37,7 +37,6 @@ class JobCache:
         ----------
         name : str
             Of the job.
-
         shape : tuple of int
             Of its result.
 
@@ -55,16 +54,7 @@ class JobCache:
         return values if values.shape == shape else None
 
     def save(self, name: str, values: np.ndarray) -> None:
-        """Write what a job found, at once or not at all.
-
-        Parameters
-        ----------
-        name : str
-            Of the job.
-
-        values : ndarray
-            Its result.
-        """
+        """Write what a job found, at once or not at all."""
         with _replacing(self._path(name)) as file:
             np.savez(file, values=values)
 
@@ -79,14 +69,8 @@ def open_cache(directory: str | os.PathLike, ingredients: dict[str, object]) -> 
     ----------
     directory : path-like
         Where.
-
     ingredients : dict
         Everything that a result depends on, by name; hashed.
-
-    Returns
-    -------
-    cache : JobCache
-        For jobs of these ingredients alone.
 
     Raises
     ------
@@ -124,7 +108,6 @@ def fingerprint(value: object, name: str) -> str:
     ----------
     value : object
         An array, an estimator, or anything that pickles.
-
     name : str
         For the message.
 

@@ -16,10 +16,8 @@ def leave_one_out_correlation(effects, scores, *, average="queries"):
         Objective of each query under the network trained on all rows, minus that under the network
         trained without each group; the mean is taken over seeds. :func:`retraining` returns it
         under this name.
-
     scores : array-like of shape (n_queries, n_groups)
         Attributions, positive where the group helps. Their unit does not matter.
-
     average : {"queries"} or None, default="queries"
         "queries" returns the mean over queries, None one value for each query.
 
@@ -66,7 +64,6 @@ def leave_one_out_ceiling(effects, *, average="queries"):
     ----------
     effects : array-like of shape (n_seeds, n_queries, n_groups)
         As for :func:`leave_one_out_correlation`, for two seeds or more.
-
     average : {"queries"} or None, default="queries"
         "queries" returns the mean over queries, None one value for each query.
 

@@ -15,13 +15,10 @@ def linear_datamodeling_score(outputs, scores, subsets, *, average="queries"):
     outputs : array-like of shape (n_subsets, n_queries) or (n_seeds, n_subsets, n_queries)
         Objective of every query under the network retrained on each subset; the mean is taken over
         seeds. :func:`retraining` returns it under this name.
-
     scores : array-like of shape (n_queries, n_groups)
         Attributions, positive where the group helps. Their unit does not matter.
-
     subsets : array-like of shape (n_subsets, n_groups)
         True, or 1, for the groups that each network was trained on.
-
     average : {"queries"} or None, default="queries"
         "queries" returns the mean over queries, None one value for each query.
 

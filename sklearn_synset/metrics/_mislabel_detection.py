@@ -16,7 +16,6 @@ def mislabel_roc_auc(is_mislabelled, scores):
     ----------
     is_mislabelled : array-like of shape (n_rows,)
         True for the rows whose label is wrong.
-
     scores : array-like of shape (n_rows,)
         Low is suspicious, as :meth:`SynsetAttributor.score_samples` returns them.
 
@@ -61,10 +60,8 @@ def mislabel_recall(is_mislabelled, scores, *, share=0.1):
     ----------
     is_mislabelled : array-like of shape (n_rows,)
         True for the rows whose label is wrong.
-
     scores : array-like of shape (n_rows,)
         Low is suspicious, as :meth:`SynsetAttributor.score_samples` returns them.
-
     share : float, default=0.1
         Share of all rows that are looked through, lowest score first; in (0, 1], rounded to whole
         rows, at least one.

@@ -45,43 +45,31 @@ def removal_curve(
     ----------
     estimator : estimator or callable
         As for :func:`retraining`.
-
     X : array-like of shape (n_rows, n_features...)
         Training rows.
-
     y : array-like of shape (n_rows,)
         Their labels or values.
-
     X_test : array-like of shape (n_test, n_features...)
         Test rows.
-
     y_test : array-like of shape (n_test,)
         Their labels or values.
-
     scores : array-like of shape (n_rows,) or (n_groups,)
         What each row is worth, such as :meth:`SynsetAttributor.score_samples`, or each group, such
         as the mean of its attributions. An order of removal becomes scores by `np.argsort(order)`.
-
     groups : array-like of shape (n_rows,), default=None
         Label of each row's group; `scores` are those of the groups in sorted order then.
-
     shares : array-like of shape (n_shares,), default=(0.0, 0.05, 0.1, 0.2, 0.4)
         Shares of the rows to remove, ascending, in [0, 1). Rows of equal score, such as those of a
         group, go in random order.
-
     scoring : str or callable, default=None
         A name of scikit-learn's, or a callable that maps `(fitted, X_test, y_test)` to a number;
         the `score` of the fitted estimator if None.
-
     n_seeds : int, default=5
         Trainings of each point, every time from another seed; each has a random order of its own.
-
     n_jobs : int, default=None
         Number of trainings to run at once, each in one thread. The result is the same for any.
-
     random_state : int, RandomState instance or None, default=None
         Determines the seeds, the random orders, and the order of ties.
-
     verbose : int, default=0
         Shows a progress bar if positive.
 
@@ -100,7 +88,6 @@ def removal_curve(
     ------
     TypeError
         If the estimator cannot be trained from scratch.
-
     ValueError
         If arrays do not fit each other, a value is not finite, a parameter has no proper value, or
         fewer than two classes would be left.

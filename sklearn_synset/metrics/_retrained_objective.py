@@ -26,16 +26,12 @@ def objective_values(
     ----------
     fitted : object
         Fitted predictor.
-
     X : array-like of shape (n_queries, n_features...)
         Queries.
-
     y : ndarray of shape (n_queries,)
         Codes of their labels, or values.
-
     classes : ndarray of shape (n_classes,) or None
         Sorted labels; None for regression.
-
     objective : callable
         Maps outputs (n_queries, n_outputs) and labels to values (n_queries,), as tensors.
 
@@ -71,10 +67,8 @@ def predictor_outputs(fitted: Any, X: Any, classes: np.ndarray | None) -> np.nda
     ----------
     fitted : object
         Fitted predictor.
-
     X : array-like of shape (n_queries, n_features...)
         Queries.
-
     classes : ndarray of shape (n_classes,) or None
         Sorted labels; None for regression.
 
@@ -87,7 +81,6 @@ def predictor_outputs(fitted: Any, X: Any, classes: np.ndarray | None) -> np.nda
     ------
     ValueError
         If the width is not the number of classes.
-
     TypeError
         If the predictor of a classification has neither probabilities nor a decision function.
     """

@@ -16,7 +16,6 @@ def read_groups(groups: Any, n_rows: int) -> tuple[np.ndarray, np.ndarray]:
     ----------
     groups : array-like of shape (n_rows,) or None
         Label of each row's group; every row is one of its own if None.
-
     n_rows : int
         Number of rows.
 
@@ -24,7 +23,6 @@ def read_groups(groups: Any, n_rows: int) -> tuple[np.ndarray, np.ndarray]:
     -------
     labels : ndarray of shape (n_groups,)
         Sorted.
-
     codes : ndarray of shape (n_rows,)
         Index of each row's group.
 
@@ -50,13 +48,10 @@ def scores_of_rows(scores: Any, groups: Any, n_rows: int, *, ndim: int) -> np.nd
     ----------
     scores : array-like of shape (n_groups,) or (n_queries, n_groups)
         Scores of groups in sorted order; of rows if there are no groups.
-
     groups : array-like of shape (n_rows,) or None
         Label of each row's group.
-
     n_rows : int
         Number of rows.
-
     ndim : int
         Axes that the scores must have.
 
@@ -88,7 +83,6 @@ def ascending(scores: np.ndarray, random_state: np.random.RandomState) -> np.nda
     ----------
     scores : ndarray of shape (n_rows,)
         One for each row.
-
     random_state : RandomState
         Advanced by one permutation.
 
@@ -107,10 +101,8 @@ def check_shares(shares: Any, n_rows: int, *, least: float) -> tuple[np.ndarray,
     ----------
     shares : array-like of shape (n_shares,)
         What came.
-
     n_rows : int
         Number of rows.
-
     least : float
         The smallest share that makes sense.
 
@@ -118,7 +110,6 @@ def check_shares(shares: Any, n_rows: int, *, least: float) -> tuple[np.ndarray,
     -------
     shares : ndarray of shape (n_shares,)
         float64.
-
     n_removed : ndarray of shape (n_shares,)
         Rows to remove, rounded; at least one for a positive share.
 

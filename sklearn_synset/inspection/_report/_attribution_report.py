@@ -43,48 +43,34 @@ class AttributionReport:
     ----------
     attributor : SynsetAttributor or Pipeline
         Fitted; a pipeline ends in an attributor. Rows are shown as the pipeline takes them.
-
     X : array-like of shape (n_queries, n_features...)
         Queries, at least one.
-
     y : array-like of shape (n_queries,), default=None
         Their labels or values. Without them the report cannot say which predictions are wrong and
         which groups hurt.
-
     X_train : array-like of shape (n_rows, n_features...), default=None
         The rows that `fit` was given, in that order, to show some of them.
-
     y_train : array-like of shape (n_rows,), default=None
         Their labels or values, to say what the groups hold and which labels are suspicious.
-
     feature_names : array-like of str of shape (n_features,), default=None
         Names of the features; those of a DataFrame, or x0, x1, … if None.
-
     class_names : array-like of str of shape (n_classes,), default=None
         Names of the classes, in the order of `classes_`; the labels themselves if None.
-
     query_names : array-like of str of shape (n_queries,), default=None
         Names of the queries; the index of a DataFrame, or 0, 1, … if None.
-
     title : str, default=None
         Heading of the report.
-
     description : str, default=None
         A few sentences for the reader, above all else.
-
     unit : str, default=None
         Unit of the target of a regression.
-
     image_shape : tuple of int, default=None
         Shape in which rows are pictures; that of `X` or of the attributor's `input_shape` if None.
-
     n_typical : int, default=4
         Typical training rows to show of each group.
-
     n_influential : int, default=6
         Training rows with the largest effects to show for each query; 0 leaves them out, which is
         faster for many queries or training rows.
-
     n_suspicious : int, default=60
         Suspicious rows to show; training rows if both `X_train` and `y_train` are given, else
         queries if `y` is.
@@ -93,7 +79,6 @@ class AttributionReport:
     ----------
     effects_ : ndarray of shape (n_queries, n_groups)
         Effects that are shown, as of `SynsetAttributor.attribute` on the predicted labels.
-
     notes_ : list of str
         What is left out of the report or made coarser to keep it small.
 
@@ -101,11 +86,9 @@ class AttributionReport:
     ------
     ImportError
         If jinja2 is missing.
-
     TypeError
         If `attributor` is neither a `SynsetAttributor` nor a pipeline that ends in one, or `X` or
         `X_train` is no array or DataFrame, such as a torch Dataset.
-
     ValueError
         If arrays do not fit each other or the training data, labels were not seen in `fit`, or
         there is no query.

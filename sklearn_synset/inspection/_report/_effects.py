@@ -20,35 +20,25 @@ class Effects:
     ----------
     predicted : ndarray of shape (n_queries,) or (n_queries, n_targets)
         Codes of the predicted labels, or predicted values.
-
     effects : ndarray of shape (n_queries, n_groups)
         As of `SynsetAttributor.attribute`, on the predicted labels; positive supports.
-
     errors : ndarray of shape (n_queries, n_groups) or None
         Their standard errors, if several networks are explained.
-
     values : ndarray of shape (n_queries,)
         The objective itself, with nothing left out.
-
     wrong : ndarray of shape (n_wrong,)
         Queries whose given label is another one.
-
     on_given, errors_on_given : ndarray of shape (n_wrong, n_groups) or None
         Effects on the given labels of these.
-
     values_on_given : ndarray of shape (n_wrong,) or None
         The objective of these labels.
-
     on_truth : ndarray of shape (n_queries, n_groups) or None
         Effects on minus the loss of the given labels or values: positive helps. None if none are
         given.
-
     probabilities : ndarray of shape (n_queries, n_classes) or None
         Of the labels.
-
     to_flip : ndarray of shape (n_queries,) or None
         As of `groups_to_flip`.
-
     seconds : float
         How long `attribute` took for all queries.
     """
@@ -68,18 +58,7 @@ class Effects:
 
 
 def compute_effects(sources: Sources) -> Effects:
-    """Attribute all queries.
-
-    Parameters
-    ----------
-    sources : Sources
-        Attributor and queries.
-
-    Returns
-    -------
-    effects : Effects
-        In the attributor's own objective.
-    """
+    """Attribute all queries."""
     return _of_labels(sources) if sources.is_classification else _of_values(sources)
 
 

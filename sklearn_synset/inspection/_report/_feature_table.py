@@ -37,7 +37,6 @@ def kept_features(rows: np.ndarray, n_rows: int) -> np.ndarray:
     ----------
     rows : ndarray of shape (m, d)
         Rows between which the features should differ.
-
     n_rows : int
         Rows that the report holds.
 
@@ -60,11 +59,6 @@ def is_number(column: np.ndarray) -> bool:
     ----------
     column : ndarray of shape (n,)
         Its values.
-
-    Returns
-    -------
-    is_number : bool
-        False for texts, dates and truth values.
     """
     if column.dtype.kind in "iuf":
         return True
@@ -84,10 +78,8 @@ def columns_of(rows: np.ndarray, features: np.ndarray, numeric: list[bool]) -> l
     ----------
     rows : ndarray of shape (n, d)
         Rows.
-
     features : ndarray of shape (m,)
         Positions of the features.
-
     numeric : list of m bool
         Whether each of them holds numbers.
 
@@ -110,11 +102,6 @@ def centre_and_spread(column: np.ndarray) -> tuple[float, float]:
     ----------
     column : ndarray of shape (n,)
         Its values; NaN are left out.
-
-    Returns
-    -------
-    mean, deviation : float
-        NaN if no value is known.
     """
     values = column.astype(float)
     values = values[np.isfinite(values)]

@@ -21,13 +21,10 @@ class Verdict:
     ----------
     level : {"good", "fair", "poor", "unknown"}
         In a word.
-
     headline : str
         In a sentence.
-
     sentences : list of str
         What was measured, and what it means.
-
     gauges : list of dict
         Scales to draw: `name`, `value` and `interval` as texts, places of the value and the ends of
         its interval in percent of the scale's width, `ticks`.

@@ -13,18 +13,7 @@ _LONGEST_VALUE = 100
 
 
 def model_facts(sources: Sources) -> list[tuple[str, str]]:
-    """Return what is explained.
-
-    Parameters
-    ----------
-    sources : Sources
-        Attributor.
-
-    Returns
-    -------
-    facts : list of (name, text)
-        To show in lines.
-    """
+    """Return what is explained."""
     attributor = sources.attributor
     network = attributor.estimator_
     module = getattr(network, "module_", network)
@@ -38,36 +27,14 @@ def model_facts(sources: Sources) -> list[tuple[str, str]]:
 
 
 def module_text(sources: Sources) -> str:
-    """Return the layers of the network, as torch prints them.
-
-    Parameters
-    ----------
-    sources : Sources
-        Attributor.
-
-    Returns
-    -------
-    text : str
-        Cut if it is long.
-    """
+    """Return the layers of the network, as torch prints them."""
     network = sources.attributor.estimator_
     text = repr(getattr(network, "module_", network))
     return text if len(text) <= _LONGEST_MODULE else text[:_LONGEST_MODULE] + "\n…"
 
 
 def data_facts(sources: Sources) -> list[tuple[str, str]]:
-    """Return what it was trained on, and what is explained.
-
-    Parameters
-    ----------
-    sources : Sources
-        Attributor, queries and training rows.
-
-    Returns
-    -------
-    facts : list of (name, text)
-        To show in lines.
-    """
+    """Return what it was trained on, and what is explained."""
     sizes = np.bincount(sources.codes)
     facts = [
         ("Training rows", f"{len(sources.attributor.group_labels_):,}"),
@@ -85,21 +52,7 @@ def data_facts(sources: Sources) -> list[tuple[str, str]]:
 
 
 def cost_facts(sources: Sources, effects: Effects) -> list[tuple[str, str]]:
-    """Return what the explanation took.
-
-    Parameters
-    ----------
-    sources : Sources
-        Attributor.
-
-    effects : Effects
-        What was attributed.
-
-    Returns
-    -------
-    facts : list of (name, text)
-        To show in lines.
-    """
+    """Return what the explanation took."""
     attributor = sources.attributor
     n_queries, n_groups = effects.effects.shape
     return [
@@ -112,11 +65,6 @@ def cost_facts(sources: Sources, effects: Effects) -> list[tuple[str, str]]:
 
 def settings(sources: Sources) -> list[tuple[str, str]]:
     """Return the parameters that were set to something else than their defaults.
-
-    Parameters
-    ----------
-    sources : Sources
-        Attributor.
 
     Returns
     -------
@@ -134,11 +82,6 @@ def settings(sources: Sources) -> list[tuple[str, str]]:
 
 def plan(sources: Sources) -> list[str]:
     """Return what was decided in `fit` and why, if that is known.
-
-    Parameters
-    ----------
-    sources : Sources
-        Attributor.
 
     Returns
     -------

@@ -49,14 +49,6 @@ def quantised(values: np.ndarray) -> dict:
 def restored(packed: Mapping, m: int) -> np.ndarray:
     """Return the matrix that `quantised` packed.
 
-    Parameters
-    ----------
-    packed : mapping
-        As of `quantised`.
-
-    m : int
-        Number of columns.
-
     Returns
     -------
     values : ndarray of shape (n, m)
@@ -73,7 +65,6 @@ def rounded(values: ArrayLike, digits: int = 4) -> list:
     ----------
     values : array-like of float
         Any shape.
-
     digits : int, default=4
         Significant digits to keep.
 

@@ -15,11 +15,6 @@ _FOLDER = files("sklearn_synset.inspection._report") / "templates"
 def check_jinja2(caller: str) -> None:
     """Raise an ImportError that says what to install when jinja2 is missing.
 
-    Parameters
-    ----------
-    caller : str
-        What needs it.
-
     Raises
     ------
     ImportError
@@ -40,7 +35,6 @@ def render_page(contents: dict, overview: dict) -> str:
     ----------
     contents : dict
         What the page's script reads.
-
     overview : dict
         What the template writes: texts, which are escaped.
 
@@ -74,16 +68,6 @@ def render_page(contents: dict, overview: dict) -> str:
 def content_hash(text: str) -> str:
     """Return the hash by which a content security policy knows a script or a style.
 
-    Parameters
-    ----------
-    text : str
-        What is between the tags.
-
-    Returns
-    -------
-    source : str
-        Such as "sha256-47DEQp…".
-
     Examples
     --------
     >>> from sklearn_synset.inspection._report._page import content_hash
@@ -95,21 +79,7 @@ def content_hash(text: str) -> str:
 
 
 def in_a_frame(page: str, height: int) -> str:
-    """Return a page as an element of another page, neither of which can change the other.
-
-    Parameters
-    ----------
-    page : str
-        HTML.
-
-    height : int
-        In pixels.
-
-    Returns
-    -------
-    element : str
-        HTML of a sandboxed frame.
-    """
+    """Return a page as an element of another page, neither of which can change the other."""
     return (
         '<iframe title="Attribution report" sandbox="allow-scripts allow-downloads" '
         f'style="width: 100%; height: {height}px; border: 1px solid #8884; border-radius: 8px" '
@@ -119,11 +89,6 @@ def in_a_frame(page: str, height: int) -> str:
 
 def read_part(name: str) -> str:
     """Return the text of one of the templates.
-
-    Parameters
-    ----------
-    name : str
-        Name of the file.
 
     Returns
     -------

@@ -19,11 +19,6 @@ def encode_png(pixels: np.ndarray) -> bytes:
     pixels : ndarray of shape (height, width) or (height, width, channels), dtype uint8
         0 is black. With 3 channels red, green and blue, with 4 opacity as well.
 
-    Returns
-    -------
-    file : bytes
-        Of 8 bits a channel.
-
     Raises
     ------
     ValueError

@@ -22,28 +22,20 @@ class Sources:
     ----------
     attributor : SynsetAttributor
         Fitted.
-
     X, X_train : array-like
         Queries and training rows as they were given, to show; `X_train` may be None.
-
     inputs, inputs_train : array-like
         The same as the attributor takes them, after the steps of a pipeline.
-
     y, y_train : ndarray or None
         Labels or values.
-
     class_names : list of str or None
         Names of the classes; None for a regression.
-
     query_names : list of str or None
         Names of the queries.
-
     feature_names : list of str or None
         Names of the features; None for pictures.
-
     image_shape : tuple of int or None
         Shape in which rows are pictures.
-
     unit : str or None
         Unit of the target of a regression.
     """
@@ -109,17 +101,11 @@ def read_sources(
     estimator, X, y, X_train, y_train, feature_names, class_names, query_names, image_shape, unit
         As of `AttributionReport`.
 
-    Returns
-    -------
-    sources : Sources
-        Checked.
-
     Raises
     ------
     TypeError
         If `estimator` is neither an attributor nor a pipeline that ends in one, or rows are not in
         an array or a DataFrame.
-
     ValueError
         If arrays do not fit each other, there is no query, or labels were not seen in `fit`.
     """
@@ -174,7 +160,6 @@ def take_inputs(inputs, rows: np.ndarray):
     ----------
     inputs : array-like of shape (n, d...)
         Rows; a DataFrame keeps its names.
-
     rows : ndarray of shape (m,)
         Positions.
 

@@ -12,7 +12,6 @@ def groups_to_flip(gap: np.ndarray, effects: np.ndarray) -> np.ndarray:
     ----------
     gap : ndarray of shape (n_queries,)
         How far the predicted label is ahead of the second, in logits.
-
     effects : ndarray of shape (n_queries, n_groups)
         What each group adds to that gap, in logits.
 
@@ -53,7 +52,6 @@ def runner_up(logits: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     ----------
     logits : ndarray of shape (n_queries, n_classes)
         At least two classes.
-
     predicted : ndarray of shape (n_queries,)
         Codes of the predicted labels.
 
@@ -107,10 +105,8 @@ def mean_by_kind(effects: np.ndarray, kinds: np.ndarray, n_kinds: int) -> np.nda
     ----------
     effects : ndarray of shape (n_queries, n_groups)
         Effects.
-
     kinds : ndarray of shape (n_queries,)
         Kind of each query, an integer from 0.
-
     n_kinds : int
         Number of kinds.
 
@@ -158,10 +154,8 @@ def composition(codes: np.ndarray, groups: np.ndarray, n_groups: int, n_classes:
     ----------
     codes : ndarray of shape (n_rows,)
         Class of each row, an integer from 0.
-
     groups : ndarray of shape (n_rows,)
         Group of each row, an integer from 0.
-
     n_groups, n_classes : int
         Numbers of both.
 

@@ -25,7 +25,6 @@ class Scale:
     ----------
     low, high : float
         Values that become 0 and 255.
-
     inverted : bool
         Whether the largest value is black.
     """
@@ -42,7 +41,6 @@ def common_scale(rows: np.ndarray, shape: tuple[int, ...]) -> Scale:
     ----------
     rows : ndarray of shape (n, d...)
         Rows.
-
     shape : tuple of int
         Shape in which they are pictures, as of `picture_shape`.
 
@@ -65,10 +63,8 @@ def eight_bit(rows: np.ndarray, shape: tuple[int, ...], scale: Scale) -> np.ndar
     ----------
     rows : ndarray of shape (n, d...)
         Rows.
-
     shape : tuple of int
         Shape in which they are pictures.
-
     scale : Scale
         The brightness scale; values outside are clipped.
 
@@ -89,10 +85,8 @@ def coarsened(pixels: np.ndarray, step: int, levels: int) -> np.ndarray:
     ----------
     pixels : ndarray of shape (n, height, width...), dtype uint8
         Pictures.
-
     step : int
         Pixels along each side that are averaged to one; a rest at the edge is left out.
-
     levels : int
         Levels of brightness to keep, at most 256.
 
@@ -116,7 +110,6 @@ def thumbnails(pixels: np.ndarray, budget: int) -> tuple[list[str | None], str |
     ----------
     pixels : ndarray of shape (n, height, width...), dtype uint8
         Pictures, the most important first.
-
     budget : int
         Characters that all texts may have together.
 
@@ -124,7 +117,6 @@ def thumbnails(pixels: np.ndarray, budget: int) -> tuple[list[str | None], str |
     -------
     texts : list of n str or None
         PNG files in base64; None for pictures at the end for which there is no room.
-
     note : str or None
         What was made coarser or left out; None if nothing was.
     """
