@@ -22,10 +22,9 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from sklearn_synset import SynsetAttributor
-from tests.problems import seeded
+from tests.problems import FAST, seeded
 
 PAGE = Path(__file__).parents[1] / "doc" / "bad_input.rst"
-FAST = {"max_iter": 4, "n_steps": 8, "n_probes": 2, "random_state": 0}
 N = 30
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
-from sklearn.datasets import load_digits, load_iris, load_wine
+from sklearn.datasets import load_digits, load_wine
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
@@ -16,7 +16,7 @@ from torch import nn
 
 from sklearn_synset import SynsetAttributor
 from sklearn_synset._objective.objective import margin, negative_squared_error
-from tests.problems import mlp, seeded, small_conv, train
+from tests.problems import FAST, mlp, seeded, small_conv, train
 from tests.reference import (
     linear_module,
     log_odds,
@@ -26,7 +26,6 @@ from tests.reference import (
     softmax_regression,
 )
 
-FAST = {"max_iter": 4, "n_steps": 8, "n_probes": 2, "random_state": 0}
 # The synset is the training data.
 REAL_ROWS = {"max_iter": 0, "synset_size": 10_000}
 
@@ -214,20 +213,6 @@ def test_rows_left_out_of_real_rows_are_as_a_group_of_them(regression):
 
 
 # Invariances
-
-
-@pytest.fixture(scope="module")
-def iris():
-    X, y = load_iris(return_X_y=True)
-    X = StandardScaler().fit_transform(X)
-    return X, y, train(mlp(), X, y, nn.CrossEntropyLoss(), n_steps=60)
-
-
-@pytest.fixture(scope="module")
-def explained(iris):
-    """Return an attributor of six groups; its plan mixes rewinding and a usual training."""
-    X, y, module = iris
-    return SynsetAttributor(module, n_groups=6, **FAST).fit(X, y)
 
 
 def test_removing_nothing_changes_nothing(iris, explained):

@@ -16,9 +16,7 @@ from skorch import NeuralNetClassifier
 from torch import nn
 
 from sklearn_synset import SynsetAttributor
-from tests.problems import mlp, seeded, train
-
-FAST = {"max_iter": 4, "n_steps": 8, "n_probes": 2, "random_state": 0}
+from tests.problems import FAST, mlp, seeded, train
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Attributions agree badly:sklearn.exceptions.ConvergenceWarning"

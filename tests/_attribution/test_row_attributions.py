@@ -5,35 +5,18 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_iris
-from sklearn.preprocessing import StandardScaler
 from skorch import NeuralNetClassifier
 from torch import nn
 
 from sklearn_synset import SynsetAttributor
 from sklearn_synset._attribution import row_attributions
 from sklearn_synset._attribution.row_allocation import share_out, share_out_remainder
-from tests.problems import mlp, seeded, small_conv, train
+from tests.problems import FAST, mlp, seeded, small_conv
 from tests.reference import linear_module, log_odds, mean_spearman, softmax_regression
-
-FAST = {"max_iter": 4, "n_steps": 8, "n_probes": 2, "random_state": 0}
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Attributions agree badly:sklearn.exceptions.ConvergenceWarning"
 )
-
-
-@pytest.fixture(scope="module")
-def iris():
-    X, y = load_iris(return_X_y=True)
-    X = StandardScaler().fit_transform(X)
-    return X, y, train(mlp(), X, y, nn.CrossEntropyLoss(), n_steps=60)
-
-
-@pytest.fixture(scope="module")
-def fitted(iris):
-    X, y, module = iris
-    return SynsetAttributor(module, n_groups=6, **FAST).fit(X, y)
 
 
 def sums_by_group(attributor, attributions):
@@ -55,15 +38,15 @@ def assert_rows_refine_groups(attributor, X, y, **params):
 
 
 @pytest.mark.parametrize("objective", [None, "margin", "probability", "logit", "loss"])
-def test_rows_add_up_to_their_groups(fitted, iris, objective):
-    assert_rows_refine_groups(fitted, *iris[:2], objective=objective)
+def test_rows_add_up_to_their_groups(explained, iris, objective):
+    assert_rows_refine_groups(explained, *iris[:2], objective=objective)
 
 
-def test_a_callable_objective_that_looks_at_labels_is_shared_out(fitted, iris):
+def test_a_callable_objective_that_looks_at_labels_is_shared_out(explained, iris):
     def brier(outputs, y):
         return -(outputs.softmax(-1) - nn.functional.one_hot(y, 3)).square().sum(-1)
 
-    assert_rows_refine_groups(fitted, *iris[:2], objective=brier)
+    assert_rows_refine_groups(explained, *iris[:2], objective=brier)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -132,25 +115,25 @@ def test_rows_are_averaged_over_networks_and_have_a_standard_error(networks, iri
     np.testing.assert_allclose(std, each.std(0, ddof=1) / np.sqrt(3))
 
 
-def test_one_network_has_no_standard_error_of_rows(fitted, iris):
+def test_one_network_has_no_standard_error_of_rows(explained, iris):
     with pytest.raises(ValueError, match="return_std=True needs at least two networks"):
-        fitted.attribute(iris[0][:2], level="samples", return_std=True)
+        explained.attribute(iris[0][:2], level="samples", return_std=True)
 
 
 @pytest.mark.parametrize("is_linear", [False, True])
-def test_rows_share_their_groups_score_by_the_path_that_the_network_took(fitted, iris, is_linear):
+def test_rows_share_their_groups_score_by_the_path_of_the_network(explained, iris, is_linear):
     X, y, _ = iris
     if is_linear:
         module = linear_module(softmax_regression(X, y, 3, 0.03))
-        fitted = SynsetAttributor(module, weight_decay=0.03, n_groups=6, **FAST).fit(X, y)
-    online, (queries, target) = fitted._online, fitted._check_queries(X[:9], y[:9])
-    objective, effects = fitted._objective(online.models[0]), online.row_effects[0]
+        explained = SynsetAttributor(module, weight_decay=0.03, n_groups=6, **FAST).fit(X, y)
+    online, (queries, target) = explained._online, explained._check_queries(X[:9], y[:9])
+    objective, effects = explained._objective(online.models[0]), online.row_effects[0]
     assert effects.path.is_a_minimum == is_linear
     labels = torch.as_tensor(target)
     each = effects.effects(torch.as_tensor(queries), labels, objective).numpy()
-    groups, codes = fitted.attribute(X[:9], y[:9]), row_attributions.group_codes(online)
+    groups, codes = explained.attribute(X[:9], y[:9]), row_attributions.group_codes(online)
     share = share_out_remainder if is_linear else share_out
-    rows = fitted.attribute(X[:9], y[:9], level="samples")
+    rows = explained.attribute(X[:9], y[:9], level="samples")
     np.testing.assert_allclose(rows, share(groups, each, codes), rtol=1e-9, atol=1e-12)
 
 
@@ -210,16 +193,16 @@ def test_the_order_of_the_training_rows_is_that_of_the_columns(iris):
     np.testing.assert_allclose(actual, expected, rtol=1e-6, atol=1e-9)
 
 
-def test_every_query_is_attributed_to_rows_by_itself(fitted, iris, monkeypatch):
+def test_every_query_is_attributed_to_rows_by_itself(explained, iris, monkeypatch):
     X, y, _ = iris
-    together = fitted.attribute(X, y, level="samples")
+    together = explained.attribute(X, y, level="samples")
     order = np.random.RandomState(0).permutation(len(X))
-    shuffled = fitted.attribute(X[order], y[order], level="samples")
+    shuffled = explained.attribute(X[order], y[order], level="samples")
     np.testing.assert_allclose(shuffled, together[order], rtol=1e-9, atol=1e-12)
     for name in ("_WEIGHTS_AT_ONCE", "_EFFECTS_AT_ONCE", "_SHARES_AT_ONCE"):
         with monkeypatch.context() as patch:
             patch.setattr(row_attributions, name, 700)
-            parts = fitted.attribute(X, y, level="samples")
+            parts = explained.attribute(X, y, level="samples")
         np.testing.assert_allclose(parts, together, rtol=1e-9, atol=1e-12)
 
 
@@ -262,11 +245,11 @@ def test_asking_for_rows_changes_neither_the_attributor_nor_the_global_state(iri
 
 
 @pytest.mark.parametrize("direction", ["both", "helpful", "harmful"])
-def test_the_most_influential_rows_are_those_of_the_whole_matrix(fitted, iris, direction):
+def test_the_most_influential_rows_are_those_of_the_whole_matrix(explained, iris, direction):
     X, y, _ = iris
-    matrix = fitted.attribute(X, y, level="samples")
+    matrix = explained.attribute(X, y, level="samples")
     size = {"both": np.abs(matrix), "helpful": matrix, "harmful": -matrix}[direction]
-    indices, values = fitted.most_influential_rows(X, y, n_rows=4, direction=direction)
+    indices, values = explained.most_influential_rows(X, y, n_rows=4, direction=direction)
     assert indices.shape == values.shape == (len(X), 4) and values.dtype == matrix.dtype
     np.testing.assert_array_equal(values, np.take_along_axis(matrix, indices, axis=1))
     found = np.take_along_axis(size, indices, axis=1)
@@ -274,18 +257,18 @@ def test_the_most_influential_rows_are_those_of_the_whole_matrix(fitted, iris, d
     np.testing.assert_array_equal(found[:, -1], -np.sort(-size, axis=1)[:, 3])
 
 
-def test_all_rows_may_be_asked_for(fitted, iris):
+def test_all_rows_may_be_asked_for(explained, iris):
     X, y, _ = iris
-    indices, _ = fitted.most_influential_rows(X[:3], y[:3], n_rows=len(X))
+    indices, _ = explained.most_influential_rows(X[:3], y[:3], n_rows=len(X))
     np.testing.assert_array_equal(np.sort(indices, axis=1), [np.arange(len(X))] * 3)
 
 
-def test_the_most_influential_rows_take_the_networks_own_predictions(fitted, iris):
+def test_the_most_influential_rows_take_the_networks_own_predictions(explained, iris):
     X = iris[0]
-    predicted = fitted._online.predictions(X[:5])
+    predicted = explained._online.predictions(X[:5])
     for own, given in zip(
-        fitted.most_influential_rows(X[:5]),
-        fitted.most_influential_rows(X[:5], predicted),
+        explained.most_influential_rows(X[:5]),
+        explained.most_influential_rows(X[:5], predicted),
         strict=True,
     ):
         np.testing.assert_array_equal(own, given)
@@ -295,16 +278,16 @@ def test_the_most_influential_rows_take_the_networks_own_predictions(fitted, iri
 
 
 @pytest.mark.parametrize("n_rows", [0, -1, 151, 2.0, "all"])
-def test_an_impossible_number_of_rows_is_refused(fitted, iris, n_rows):
+def test_an_impossible_number_of_rows_is_refused(explained, iris, n_rows):
     with pytest.raises(ValueError, match="between 1 and the number of training rows, 150"):
-        fitted.most_influential_rows(iris[0][:2], n_rows=n_rows)
+        explained.most_influential_rows(iris[0][:2], n_rows=n_rows)
 
 
-def test_unknown_directions_and_levels_are_refused(fitted, iris):
+def test_unknown_directions_and_levels_are_refused(explained, iris):
     with pytest.raises(ValueError, match="direction='up' is not known; expected 'both'"):
-        fitted.most_influential_rows(iris[0][:2], direction="up")
+        explained.most_influential_rows(iris[0][:2], direction="up")
     with pytest.raises(ValueError, match="level='rows' is not known; expected 'groups'"):
-        fitted.attribute(iris[0][:2], level="rows")
+        explained.attribute(iris[0][:2], level="rows")
 
 
 def test_without_training_rows_only_groups_are_attributed(iris):
@@ -325,12 +308,12 @@ def test_without_training_rows_only_groups_are_attributed(iris):
 
 
 @pytest.mark.parametrize("keep", ["pickle", "file"])
-def test_what_is_kept_attributes_to_rows_as_before(fitted, iris, keep, tmp_path):
+def test_what_is_kept_attributes_to_rows_as_before(explained, iris, keep, tmp_path):
     X, y, module = iris
-    expected = fitted.attribute(X, y, level="samples")
+    expected = explained.attribute(X, y, level="samples")
     if keep == "pickle":
-        loaded = pickle.loads(pickle.dumps(fitted))
+        loaded = pickle.loads(pickle.dumps(explained))
     else:
-        fitted.save(tmp_path / "fitted")
-        loaded = SynsetAttributor.load(tmp_path / "fitted", module)
+        explained.save(tmp_path / "explained")
+        loaded = SynsetAttributor.load(tmp_path / "explained", module)
     np.testing.assert_array_equal(loaded.attribute(X, y, level="samples"), expected)

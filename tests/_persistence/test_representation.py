@@ -18,10 +18,8 @@ NET = NeuralNetClassifier(nn.Linear(4, 3), criterion=nn.CrossEntropyLoss)
 
 
 @pytest.fixture(scope="module")
-def fitted():
-    rng = np.random.RandomState(0)
-    attributor = SynsetAttributor(n_groups=4, max_iter=5, n_steps=5, n_probes=3, random_state=0)
-    return attributor.fit(rng.normal(size=(40, 4)) + np.arange(40)[:, None] % 2, np.arange(40) % 2)
+def fitted(digits):
+    return digits.attributor
 
 
 @pytest.mark.parametrize(
