@@ -10,6 +10,7 @@ from sklearn_synset._retraining.synset import Synset
 N_FEATURES, N_CLASSES = 4, 3
 # Settings of an attributor that is fitted in a second.
 FAST = {"max_iter": 4, "n_steps": 8, "n_probes": 2, "random_state": 0}
+REWOUND = FAST | {"solver": "rewind"}  # without a usual training of modules
 
 
 def seeded(build, seed=0):

@@ -253,7 +253,7 @@ def test_threads_that_query_one_attributor_get_what_one_thread_gets(fitted, kind
 
     def query(first):
         try:
-            for i in range(first, first + 12):
+            for i in range(first, first + 4):
                 found = calls[i % len(calls)]()
                 if not np.array_equal(found, expected[i % len(calls)]):
                     wrong.append(i)

@@ -157,7 +157,7 @@ DATASETS = {
 
 
 @pytest.mark.parametrize(
-    ("kind", "estimator"), [("tensors", "net"), ("tensors", "module"), ("skorch", "none")]
+    ("kind", "estimator"), [("tensors", "net"), ("tensors", "module"), ("skorch", "net")]
 )
 def test_a_dataset_gives_the_bits_of_its_arrays(digits, kind, estimator):
     (X, y), make, dataset = digits, ESTIMATORS[estimator][0], DATASETS[kind]

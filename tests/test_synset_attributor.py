@@ -45,7 +45,7 @@ def regression():
     return X, y, np.arange(60) % 6, rng.normal(size=(8, 4))
 
 
-@pytest.mark.parametrize("weight_decay", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("weight_decay", [0.0, 1.0])
 def test_real_rows_give_the_closed_form_of_ridge_regression(regression, weight_decay):
     X, y, groups, queries = regression
     attributor = SynsetAttributor(
@@ -313,7 +313,7 @@ def net(**params):
     )
 
 
-@pytest.mark.parametrize("kind", ["none", "module", "net"])
+@pytest.mark.parametrize("kind", [pytest.param("none", marks=pytest.mark.slow), "module", "net"])
 def test_the_same_seed_gives_the_same_bits(iris, kind):
     X, y, module = iris
     estimator = {"none": None, "module": module, "net": net()}[kind]
@@ -380,7 +380,7 @@ def images():
     return rng.normal(size=(60, 1, 4, 4)) + y[:, None, None, None] * np.eye(4), y
 
 
-@pytest.mark.parametrize("kind", ["none", "module", "net", "frozen"])
+@pytest.mark.parametrize("kind", ["module", "net", "frozen"])
 @pytest.mark.parametrize("mode", ["train", "eval"])
 def test_no_method_changes_anything_of_the_users(images, kind, mode):
     X, y = images
@@ -392,7 +392,7 @@ def test_no_method_changes_anything_of_the_users(images, kind, mode):
     untrained = NeuralNetClassifier(
         module, criterion=nn.CrossEntropyLoss, max_epochs=1, train_split=None, verbose=0
     )
-    estimator = {"none": None, "module": module, "net": untrained}.get(kind)
+    estimator = {"module": module, "net": untrained}.get(kind)
     if kind == "frozen":
         fitted = untrained.fit(X, y)
         module = fitted.module_.train(mode == "train")
@@ -408,7 +408,6 @@ def test_no_method_changes_anything_of_the_users(images, kind, mode):
         lambda: attributor.score(X, y),
         lambda: attributor.leave_out([0, 1]),
         lambda: attributor.get_feature_names_out(),
-        lambda: attributor.fit_transform(X, y),
     ):
         call()
         assert_same(before, user_state(module))
@@ -473,9 +472,9 @@ def test_a_querys_own_duplicates_hold_it_up(initialization):
 
 @pytest.fixture(scope="module")
 def flipped_digits():
-    """Return five hundred digits, of which a tenth got a wrong label."""
+    """Return three hundred digits, of which a tenth got a wrong label."""
     X, y = load_digits(return_X_y=True)
-    X, y = X[:500] / 16, y[:500].copy()
+    X, y = X[:300] / 16, y[:300].copy()
     rng = np.random.RandomState(0)
     is_flipped = rng.rand(len(y)) < 0.1
     y[is_flipped] = (y[is_flipped] + rng.randint(1, 10, is_flipped.sum())) % 10

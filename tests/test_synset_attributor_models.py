@@ -12,7 +12,7 @@ from skorch import NeuralNetBinaryClassifier, NeuralNetClassifier, NeuralNetRegr
 from torch import nn
 
 from sklearn_synset import SynsetAttributor
-from tests.problems import FAST, mlp, seeded, small_conv, train
+from tests.problems import FAST, REWOUND, mlp, seeded, small_conv, train
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Attributions agree badly:sklearn.exceptions.ConvergenceWarning"
@@ -172,8 +172,8 @@ def images():
 def test_flat_rows_with_an_input_shape_equal_images(images):
     X, y, module = images
     flat = X.reshape(len(X), -1)
-    shaped = SynsetAttributor(module, n_groups=6, **FAST).fit(X, y)
-    reshaped = SynsetAttributor(module, n_groups=6, input_shape=(1, 4, 4), **FAST).fit(flat, y)
+    shaped = SynsetAttributor(module, n_groups=6, **REWOUND).fit(X, y)
+    reshaped = SynsetAttributor(module, n_groups=6, input_shape=(1, 4, 4), **REWOUND).fit(flat, y)
     np.testing.assert_array_equal(shaped.group_labels_, reshaped.group_labels_)
     np.testing.assert_allclose(shaped.transform(X), reshaped.transform(flat), rtol=1e-9, atol=1e-12)
     assert shaped.X_synset_.shape[1:] == (1, 4, 4) and reshaped.X_synset_.shape[1:] == (16,)
@@ -181,7 +181,7 @@ def test_flat_rows_with_an_input_shape_equal_images(images):
 
 def test_a_network_with_normalisation_and_dropout_is_evaluated_row_by_row(images):
     X, y, module = images
-    attributor = SynsetAttributor(module, n_groups=6, **FAST).fit(X, y)
+    attributor = SynsetAttributor(module, n_groups=6, **REWOUND).fit(X, y)
     together = attributor.transform(X[:10])
     alone = np.concatenate([attributor.transform(X[[i]]) for i in range(10)])
     np.testing.assert_allclose(together, alone, rtol=1e-9, atol=1e-12)
@@ -194,10 +194,10 @@ def test_a_network_with_normalisation_and_dropout_is_evaluated_row_by_row(images
 
 def test_a_module_in_training_mode_gives_the_same_and_stays_in_it(images):
     X, y, module = images
-    expected = SynsetAttributor(module, n_groups=6, **FAST).fit(X, y).transform(X[:5])
+    expected = SynsetAttributor(module, n_groups=6, **REWOUND).fit(X, y).transform(X[:5])
     try:
         module.train()
-        attributor = SynsetAttributor(module, n_groups=6, **FAST).fit(X, y)
+        attributor = SynsetAttributor(module, n_groups=6, **REWOUND).fit(X, y)
         assert module.training and attributor.leave_out([0]).training
     finally:
         module.eval()
