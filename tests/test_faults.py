@@ -217,7 +217,7 @@ def test_a_chunk_that_does_not_fit_is_halved(name):
 
 @pytest.mark.filterwarnings("ignore:There is not enough memory:RuntimeWarning")
 @pytest.mark.parametrize("name", OUT_OF_MEMORY)
-def test_memory_that_is_too_small_for_anything_is_told(name):
+def test_memory_that_is_too_small_for_anything_is_reported(name):
     def evaluate(size):
         run_out_of_memory(name)
 

@@ -132,7 +132,7 @@ def test_defaults_agree_with_real_retraining_of_softmax_regression(softmax):
     assert 0.7 < np.polyfit(predicted.ravel(), measured.ravel(), 1)[0] < 1.4
 
 
-def test_the_synset_is_smaller_than_the_training_data_and_stands_for_it(softmax):
+def test_the_synset_is_smaller_than_the_training_data_and_represents_it(softmax):
     attributor, X, _, _, _ = softmax
     assert len(attributor.X_synset_) < len(X) / 3
     assert attributor.X_synset_.shape[1:] == X.shape[1:]
@@ -451,7 +451,7 @@ def test_methods_work_where_gradients_are_switched_off(iris):
 
 
 @pytest.mark.parametrize("initialization", ["random", "centroid"])
-def test_a_querys_own_duplicates_hold_it_up(initialization):
+def test_a_querys_own_duplicates_support_it(initialization):
     rng = np.random.RandomState(0)
     X, y = rng.normal(size=(100, 4)), np.arange(100) % 2
     X[:, 0] += 3 * y

@@ -298,7 +298,7 @@ def test_an_objective_is_chosen_in_fit_or_when_asking(fitted, objective):
     assert is_the_default == (objective == "margin")
 
 
-def test_a_callable_objective_is_asked(fitted):
+def test_a_callable_objective_is_evaluated(fitted):
     attributor, X, y = fitted
 
     def probability(outputs, labels):

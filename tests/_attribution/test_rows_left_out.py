@@ -35,7 +35,7 @@ def mask(*removed):
     return np.isin(np.arange(9), removed)
 
 
-def test_a_copy_stands_for_its_row_and_none_for_another_group(rows, synset):
+def test_a_copy_represents_its_row_and_none_for_another_group(rows, synset):
     nearest = representatives(*rows, ROWS_BY_GROUP, synset)
     assert (synset.group[nearest].numpy() == GROUP).all()
     assert [int(nearest[members[0]]) for members in ROWS_BY_GROUP] == [0, 2, 4]
@@ -71,7 +71,7 @@ def test_the_parts_are_the_synset_and_each_group_loses_its_rows(rows, synset, re
     assert parted.group_size.tolist() == [9 - len(removed), len(removed)]
 
 
-def test_the_row_that_stands_for_a_removed_one_loses_the_weight(rows, synset):
+def test_the_row_that_represents_a_removed_one_loses_the_weight(rows, synset):
     representative = representatives(*rows, ROWS_BY_GROUP, synset).numpy()
     parted = in_two_groups(synset, representative, GROUP, mask(4))
     left_out = parted.group == 1

@@ -51,7 +51,7 @@ def test_a_layers_jacobian_is_that_of_autograd_row_by_row(case):
     torch.testing.assert_close(alone.detach(), expected[..., : weights[0].numel()])
 
 
-def test_layers_whose_products_are_not_told_are_not_known():
+def test_layers_whose_products_cannot_be_determined_are_not_known():
     rows, images = torch.zeros(2, 4), torch.zeros(2, 4, 6, 6)
     assert is_known(nn.Linear(4, 3), rows)
     assert is_known(nn.Conv2d(4, 3, 3, padding=1), images)

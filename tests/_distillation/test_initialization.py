@@ -107,7 +107,7 @@ def test_another_generator_draws_other_rows():
     assert any(not torch.equal(started("random", 3, seed)[2][0], first) for seed in range(1, 5))
 
 
-def test_a_callable_is_asked_for_every_group():
+def test_a_callable_is_called_for_every_group():
     seen = []
 
     def first_rows(rows, targets, residual, size, generator):

@@ -166,7 +166,7 @@ def test_rows_stay_within_the_range_of_the_training_rows(problem):
 
 
 @pytest.mark.parametrize("hidden", [True, False])
-def test_a_row_that_stands_for_itself_keeps_its_input_and_weight_unless_there_are_no_kinks(hidden):
+def test_a_row_that_represents_itself_keeps_input_and_weight_unless_there_are_no_kinks(hidden):
     network = None if hidden else seeded(lambda: nn.Linear(4, 3).double())
     model, X, targets = classification_model(6, module=network)
     weight = torch.tensor([1.0, 2, 1, 2, 1, 1]).double()

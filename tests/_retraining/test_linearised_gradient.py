@@ -92,7 +92,7 @@ def test_gradients_are_exact_where_outputs_are_linear_in_the_weights():
     torch.testing.assert_close(found, own)
 
 
-def test_moments_are_told_to_first_order():
+def test_moments_are_computed_to_first_order():
     model, synset = problem()
     X = synset.X[:60]
     model = in_training(model, X)
@@ -116,7 +116,7 @@ def test_moments_are_told_to_first_order():
         assert 3.5 < float(far / near) < 4.5
 
 
-def test_layers_are_told_in_the_order_of_their_use():
+def test_layers_are_named_in_the_order_of_their_use():
     assert layers_of(Convolutional) == ("conv", "norm", "head")
 
 

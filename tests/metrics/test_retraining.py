@@ -481,7 +481,7 @@ def test_a_net_takes_string_labels_and_any_floats(iris):
     assert_array_equal(double, expected)
 
 
-def test_a_net_that_ends_a_pipeline_is_asked_for_its_logits():
+def test_a_net_that_ends_a_pipeline_returns_its_logits():
     X, y = load_wine(return_X_y=True)
     X = X.astype(np.float32)
     outputs = full_outputs(make_pipeline(StandardScaler(), net(n_features=13)), X, y, X[:9], y[:9])
@@ -504,7 +504,7 @@ def test_binary_nets_with_one_logit_and_weighted_losses(iris):
 
 
 @pytest.mark.parametrize("estimator", [LinearRegression(), "net"])
-def test_regression_is_asked_for_the_prediction_or_minus_the_squared_error(estimator):
+def test_regression_is_evaluated_by_the_prediction_or_minus_the_squared_error(estimator):
     rng = np.random.RandomState(0)
     X = rng.normal(size=(40, 4)).astype(np.float32)
     y = X.sum(1) + rng.normal(size=40).astype(np.float32)
