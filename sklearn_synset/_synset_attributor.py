@@ -34,12 +34,8 @@ from sklearn_synset._data.target import (
 )
 from sklearn_synset._data.validated_rows import query_rows, training_data
 from sklearn_synset._distillation.distilled_synset import Distillation, make_synset
-from sklearn_synset._network.identifier_rows import as_numbers
-from sklearn_synset._network.module_rows import module_rows
-from sklearn_synset._network.networks_from_seeds import networks_from_seeds
 from sklearn_synset._network.operation_count import use_one_thread_if_small
 from sklearn_synset._network.training_loss import training_rows
-from sklearn_synset._network.wrapped_model import restore
 from sklearn_synset._objective.objective import check_objective, resolve_objective
 from sklearn_synset._persistence.persistence import load_attributor, save_attributor
 from sklearn_synset._persistence.representation import Representation
@@ -53,6 +49,10 @@ from sklearn_synset._probes.probed_fidelity import (
 from sklearn_synset._retraining.leave_out import LeaveOut
 from sklearn_synset._runtime.torch_interop import as_array, draw_plan_seeds, keep_global_state
 from sklearn_synset._runtime.transaction import all_or_nothing
+from sklearn_synset._wrapping.identifier_rows import as_numbers
+from sklearn_synset._wrapping.module_rows import module_rows
+from sklearn_synset._wrapping.networks_from_seeds import networks_from_seeds
+from sklearn_synset._wrapping.wrapped_model import restore
 
 __all__ = ["SynsetAttributor"]
 

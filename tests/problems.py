@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from sklearn_synset._network.wrapped_model import wrap
 from sklearn_synset._retraining.synset import Synset
+from sklearn_synset._wrapping.wrapped_model import wrap
 
 N_FEATURES, N_CLASSES = 4, 3
 # Settings of an attributor that is fitted in a second.

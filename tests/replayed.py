@@ -7,10 +7,10 @@ from skorch import NeuralNetClassifier
 from torch import nn
 
 from sklearn_synset._data.training_data import TrainingRows
-from sklearn_synset._network.kept_rows import clone_without
-from sklearn_synset._network.wrapped_model import wrap
 from sklearn_synset._replay.replay import replay
 from sklearn_synset._replay.rows import replayed_training_rows
+from sklearn_synset._wrapping.kept_rows import clone_without
+from sklearn_synset._wrapping.wrapped_model import wrap
 
 N, N_GROUPS = 60, 4
 

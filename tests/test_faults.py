@@ -136,8 +136,8 @@ def test_progress_bars_are_closed(monkeypatch, fails):
         monkeypatch.setattr(module, "tqdm", Bar)
 
     import sklearn_synset._distillation.distilled_synset as distilled_synset
-    import sklearn_synset._network.default_network as default_network
-    import sklearn_synset._network.skorch_net as skorch_net
+    import sklearn_synset._wrapping.default_network as default_network
+    import sklearn_synset._wrapping.skorch_net as skorch_net
 
     recording(skorch_net)
     recording(distilled_synset)

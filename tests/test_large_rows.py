@@ -23,7 +23,7 @@ from torch.utils.data import TensorDataset
 
 from sklearn_synset import SynsetAttributor
 from sklearn_synset._data import row_source
-from sklearn_synset._network import rows_for_net
+from sklearn_synset._wrapping import rows_for_net
 from tests.problems import mlp
 
 FAST = {

@@ -11,7 +11,7 @@ from torch.func import functional_call, jacrev
 from sklearn_synset import SynsetAttributor
 from sklearn_synset._curvature.gauss_newton import gauss_newton_products
 from sklearn_synset._network.training_loss import row_loss
-from sklearn_synset._network.wrapped_model import wrap
+from sklearn_synset._wrapping.wrapped_model import wrap
 from sklearn_synset.metrics import retraining
 from tests.problems import mlp, seeded
 

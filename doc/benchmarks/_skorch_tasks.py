@@ -12,7 +12,7 @@ from skorch import NeuralNetClassifier
 from skorch.callbacks import LRScheduler
 from torch import nn
 
-from sklearn_synset._network.default_network import WholeBatches, keep_batch
+from sklearn_synset._wrapping.default_network import WholeBatches, keep_batch
 
 
 def cancer_rows(n_train, n_query, seed):

@@ -12,10 +12,10 @@ from sklearn_synset._distillation.distance import Distance
 from sklearn_synset._distillation.distil import Distilled, distil
 from sklearn_synset._distillation.initialization import Initialization, auto_sizes, starting_rows
 from sklearn_synset._network.functional_model import FunctionalModel
-from sklearn_synset._network.identifier_rows import hold_identifiers
 from sklearn_synset._network.training_loss import residual_norm
 from sklearn_synset._retraining.leave_out import LeaveOut
 from sklearn_synset._retraining.synset import Synset
+from sklearn_synset._wrapping.identifier_rows import hold_identifiers
 
 _AUTO_SHARE = 0.25
 # Rows of a group, from the first number to the second as long as all are at most the third.

@@ -8,11 +8,11 @@ from sklearn.frozen import FrozenEstimator
 from skorch import NeuralNet
 from torch.nn.parameter import is_lazy
 
-from sklearn_synset._network.default_network import STATISTICS, net_of_statistics
 from sklearn_synset._network.functional_model import FunctionalModel, copy_module
 from sklearn_synset._network.plain_layers import with_plain_layers
-from sklearn_synset._network.skorch_net import initialized_clone
 from sklearn_synset._runtime.torch_interop import resolve_device
+from sklearn_synset._wrapping.default_network import STATISTICS, net_of_statistics
+from sklearn_synset._wrapping.skorch_net import initialized_clone
 
 _KINDS = {"none": "None", "module": "a torch.nn.Module", "net": "a skorch net"}
 

@@ -9,8 +9,8 @@ from sklearn.pipeline import Pipeline
 from skorch import NeuralNet
 
 from sklearn_synset._network.functional_model import linked
-from sklearn_synset._network.skorch_net import read_criterion
 from sklearn_synset._objective.objective import Objective
+from sklearn_synset._wrapping.skorch_net import read_criterion
 from sklearn_synset.metrics._training import final_net
 
 _EPSILON = np.finfo(np.float64).eps

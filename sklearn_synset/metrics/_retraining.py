@@ -9,10 +9,10 @@ import numpy as np
 from sklearn.utils import Bunch, check_random_state, check_scalar
 from tqdm.auto import tqdm
 
-from sklearn_synset._network.skorch_net import initialized_clone
 from sklearn_synset._objective.objective import Objective, resolve_objective
 from sklearn_synset._runtime.parallel import in_parallel
 from sklearn_synset._runtime.torch_interop import draw_seed
+from sklearn_synset._wrapping.skorch_net import initialized_clone
 from sklearn_synset.metrics._job_cache import JobCache, open_cache
 from sklearn_synset.metrics._retrained_objective import objective_values
 from sklearn_synset.metrics._row_order import read_groups

@@ -9,16 +9,16 @@ from skorch import NeuralNet
 from torch.utils.data import default_collate
 
 from sklearn_synset._data.training_data import TrainingRows
-from sklearn_synset._network.default_network import keep_batch
-from sklearn_synset._network.module_rows import own_ways, row_dtype
 from sklearn_synset._network.operation_count import widest_output
 from sklearn_synset._network.recipe import Recipe
 from sklearn_synset._network.training_loss import one_hot_targets
-from sklearn_synset._network.wrapped_model import FunctionalModel, untrained_model
 from sklearn_synset._objective.objective import Objective
 from sklearn_synset._replay.leave_out import ReplayPlan
 from sklearn_synset._replay.rows import replayed_training_rows
 from sklearn_synset._runtime.torch_interop import as_tensor
+from sklearn_synset._wrapping.default_network import keep_batch
+from sklearn_synset._wrapping.module_rows import own_ways, row_dtype
+from sklearn_synset._wrapping.wrapped_model import FunctionalModel, untrained_model
 from sklearn_synset.metrics._retrained_objective import diverged
 from sklearn_synset.metrics._training import TrainingProblem
 

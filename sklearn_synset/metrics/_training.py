@@ -25,12 +25,12 @@ from sklearn_synset._data.target import (
     n_outputs,
     read_target,
 )
-from sklearn_synset._network.kept_rows import clone_without
 from sklearn_synset._network.new_weights import reset_parameters, starts_anew
-from sklearn_synset._network.skorch_net import criterion_target, initialized_clone, read_criterion
-from sklearn_synset._network.weighted_loss import WeightedLoss, weighted_loss
 from sklearn_synset._runtime.parallel import in_parallel
 from sklearn_synset._runtime.torch_interop import keep_global_state
+from sklearn_synset._wrapping.kept_rows import clone_without
+from sklearn_synset._wrapping.skorch_net import criterion_target, initialized_clone, read_criterion
+from sklearn_synset._wrapping.weighted_loss import WeightedLoss, weighted_loss
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,18 +13,24 @@ from skorch import NeuralNet, NeuralNetBinaryClassifier
 from sklearn_synset._data.row_source import row_dtype
 from sklearn_synset._data.target import n_outputs
 from sklearn_synset._network.checks import probe, reshape_rows
-from sklearn_synset._network.default_network import default_net
 from sklearn_synset._network.functional_model import FunctionalModel, copy_module, freeze
 from sklearn_synset._network.last_layer import check_last_layer
-from sklearn_synset._network.module_rows import (
+from sklearn_synset._network.recipe import NotReplayableError, Recipe, read_recipe
+from sklearn_synset._network.row_loss import why_not_rewound
+from sklearn_synset._runtime.torch_interop import (
+    as_tensor,
+    check_device,
+    draw_seed,
+    resolve_device,
+)
+from sklearn_synset._wrapping.default_network import default_net
+from sklearn_synset._wrapping.module_rows import (
     check_same_function,
     check_training_rows,
     module_rows,
 )
-from sklearn_synset._network.recipe import NotReplayableError, Recipe, read_recipe
-from sklearn_synset._network.row_loss import why_not_rewound
-from sklearn_synset._network.rows_for_net import rows_for_net
-from sklearn_synset._network.skorch_net import (
+from sklearn_synset._wrapping.rows_for_net import rows_for_net
+from sklearn_synset._wrapping.skorch_net import (
     check_net_is_fitted,
     copy_net,
     criterion_target,
@@ -35,13 +41,7 @@ from sklearn_synset._network.skorch_net import (
     read_weight_decay,
     warn_if_rows_are_held_back,
 )
-from sklearn_synset._network.weighted_loss import WeightedLoss, weighted_loss
-from sklearn_synset._runtime.torch_interop import (
-    as_tensor,
-    check_device,
-    draw_seed,
-    resolve_device,
-)
+from sklearn_synset._wrapping.weighted_loss import WeightedLoss, weighted_loss
 
 __all__ = ["FunctionalModel", "restore", "untrained_model", "wrap"]
 

@@ -10,9 +10,9 @@ from sklearn_synset._data.input_checks import are_integers
 from sklearn_synset._data.row_source import Rows, at_once, row_slices
 from sklearn_synset._network.checks import reshape_rows
 from sklearn_synset._network.functional_model import FunctionalModel, copy_module
-from sklearn_synset._network.module_rows import own_ways
-from sklearn_synset._network.skorch_net import initialized_clone
 from sklearn_synset._runtime.torch_interop import as_tensor, keep_global_state
+from sklearn_synset._wrapping.module_rows import own_ways
+from sklearn_synset._wrapping.skorch_net import initialized_clone
 
 _N_TRIED = 50
 _N_DIFFERENTIATED = 200

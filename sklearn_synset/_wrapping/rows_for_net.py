@@ -7,8 +7,8 @@ from skorch.dataset import Dataset
 
 from sklearn_synset._data.row_source import row_dtype
 from sklearn_synset._network.checks import reshape_rows
-from sklearn_synset._network.default_network import WholeBatches
 from sklearn_synset._runtime.torch_interop import as_array, as_tensor
+from sklearn_synset._wrapping.default_network import WholeBatches
 
 _COPIED_BYTES = 2**26
 

@@ -9,7 +9,7 @@ from sklearn.frozen import FrozenEstimator
 from skorch import NeuralNet, NeuralNetBinaryClassifier, NeuralNetClassifier, NeuralNetRegressor
 from torch import nn
 
-from sklearn_synset._network.wrapped_model import FunctionalModel, restore, wrap
+from sklearn_synset._wrapping.wrapped_model import FunctionalModel, restore, wrap
 
 N, D, C = 24, 6, 3
 

@@ -11,10 +11,10 @@ from torch.utils.data import DataLoader, default_collate
 
 from sklearn_synset._data.row_source import row_dtype
 from sklearn_synset._network.checks import first_of, reshape_rows
-from sklearn_synset._network.default_network import WholeBatches, keep_batch
 from sklearn_synset._network.functional_model import FunctionalModel
-from sklearn_synset._network.rows_for_net import RowsOnDemand
 from sklearn_synset._runtime.torch_interop import as_array, as_tensor, keep_global_state
+from sklearn_synset._wrapping.default_network import WholeBatches, keep_batch
+from sklearn_synset._wrapping.rows_for_net import RowsOnDemand
 
 _N_COMPARED = 50
 _ROW_METHODS = (

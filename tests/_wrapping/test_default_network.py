@@ -7,7 +7,7 @@ import torch
 from sklearn.datasets import load_breast_cancer, load_diabetes
 from skorch import NeuralNetClassifier, NeuralNetRegressor
 
-from sklearn_synset._network.wrapped_model import restore, wrap
+from sklearn_synset._wrapping.wrapped_model import restore, wrap
 
 
 def train(X, y, n_classes=None, seed=0, **params):

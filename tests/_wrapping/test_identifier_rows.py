@@ -9,7 +9,7 @@ from skorch import NeuralNetClassifier
 from torch import nn
 
 from sklearn_synset import SynsetAttributor
-from sklearn_synset._network.identifier_rows import integer_rows
+from sklearn_synset._wrapping.identifier_rows import integer_rows
 from tests.problems import mlp, seeded, train
 
 FAST = {"n_groups": 6, "max_iter": 4, "n_probes": 0, "n_steps": 20, "random_state": 0}

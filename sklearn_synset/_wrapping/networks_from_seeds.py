@@ -14,9 +14,9 @@ from tqdm.auto import tqdm
 from sklearn_synset._data.target import column_order
 from sklearn_synset._network.functional_model import FunctionalModel
 from sklearn_synset._network.new_weights import starts_anew
-from sklearn_synset._network.wrapped_model import wrap
 from sklearn_synset._runtime.parallel import in_parallel
 from sklearn_synset._runtime.torch_interop import draw_seed
+from sklearn_synset._wrapping.wrapped_model import wrap
 
 
 def networks_from_seeds(

@@ -13,8 +13,8 @@ from skorch import NeuralNet, NeuralNetClassifier
 from skorch.utils import to_tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from sklearn_synset._network.kept_rows import OF_BATCHES
 from sklearn_synset._network.row_loss import RowLoss, row_loss_of
+from sklearn_synset._wrapping.kept_rows import OF_BATCHES
 
 
 @dataclass(frozen=True, eq=False)

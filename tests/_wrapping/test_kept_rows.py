@@ -7,8 +7,8 @@ from skorch import NeuralNetClassifier
 from torch import nn
 from torch.utils.data import DataLoader
 
-from sklearn_synset._network.kept_rows import KeptBatches, clone_without
-from sklearn_synset._network.skorch_net import fitted_clone, initialized_clone
+from sklearn_synset._wrapping.kept_rows import KeptBatches, clone_without
+from sklearn_synset._wrapping.skorch_net import fitted_clone, initialized_clone
 from tests.problems import seeded
 
 

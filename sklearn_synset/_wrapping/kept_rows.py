@@ -11,8 +11,8 @@ from skorch import NeuralNet
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Subset
 
-from sklearn_synset._network.rows_for_net import RowsOnDemand
 from sklearn_synset._runtime.torch_interop import keep_global_state
+from sklearn_synset._wrapping.rows_for_net import RowsOnDemand
 
 OF_BATCHES = ("batch_size", "shuffle", "sampler", "drop_last")
 

@@ -14,11 +14,11 @@ from sklearn.exceptions import NotFittedError
 from skorch import NeuralNet, NeuralNetBinaryClassifier, NeuralNetClassifier
 from tqdm.auto import tqdm
 
-from sklearn_synset._network.kept_rows import clone_without
 from sklearn_synset._network.new_weights import reset_parameters
-from sklearn_synset._network.rows_for_net import RowsOnDemand
-from sklearn_synset._network.weighted_loss import WeightedLoss
 from sklearn_synset._runtime.torch_interop import as_array, as_tensor, keep_global_state
+from sklearn_synset._wrapping.kept_rows import clone_without
+from sklearn_synset._wrapping.rows_for_net import RowsOnDemand
+from sklearn_synset._wrapping.weighted_loss import WeightedLoss
 
 
 class TrainingLoss(NamedTuple):
