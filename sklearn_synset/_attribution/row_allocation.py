@@ -18,13 +18,10 @@ def share_out(
     ----------
     scores : ndarray of shape (q, K)
         Effect of each group on each query, in the objective's unit.
-
     effects : ndarray of shape (q, n)
         Effect of each row, up to a factor that a query's rows have in common.
-
     codes : ndarray of shape (n,)
         Group of each row, in [0, K), none of them empty.
-
     weight : ndarray of shape (n,), default=None
         Weight of each row; all ones if None.
 
@@ -91,13 +88,10 @@ def share_out_remainder(
     ----------
     scores : ndarray of shape (q, K)
         Effect of each group on each query, in the objective's unit.
-
     effects : ndarray of shape (q, n)
         Effect of each row left out alone, in the objective's unit.
-
     codes : ndarray of shape (n,)
         Group of each row, in [0, K), none of them empty.
-
     weight : ndarray of shape (n,), default=None
         Weight of each row; only whether it is 0 matters, as effects hold it. All ones if None.
 

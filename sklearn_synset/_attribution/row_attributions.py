@@ -27,13 +27,10 @@ def sample_attributions(
     ----------
     online : LeaveOutNetworks
         The networks without each group, and the training rows.
-
     X : ndarray of shape (q, d...)
         Queries.
-
     target : ndarray of shape (q,) or (q, C)
         Codes of their labels, or their values.
-
     objective : callable
         Maps outputs (q, C) and labels to values (q,).
 
@@ -41,7 +38,6 @@ def sample_attributions(
     ------
     queries : slice
         The next queries, in their order.
-
     attributions : ndarray of shape (M, b, n)
         For each of M networks, the effect of each training row on these queries. Those of a
         group's rows add up to the group's.
@@ -84,7 +80,6 @@ def attribution_to_rows(
     ----------
     online, X, target, objective
         As of `sample_attributions`.
-
     return_std : bool
         Whether to return the standard error (q, n), else None.
 
@@ -114,14 +109,6 @@ def most_influential(
     direction: str,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return indices and attributions (q, n_rows) of the rows that matter most to each query.
-
-    Parameters
-    ----------
-    online, X, target, objective
-        As of `sample_attributions`.
-
-    n_rows, direction
-        As of `largest_attributions`.
 
     Returns
     -------
@@ -156,10 +143,8 @@ def largest_attributions(
     ----------
     attributions : ndarray of shape (q, n)
         Effect of each training row on each query.
-
     n_rows : int
         Rows to return, at most n.
-
     direction : {"both", "helpful", "harmful"}
         By absolute value, the largest, or the smallest.
 
@@ -167,7 +152,6 @@ def largest_attributions(
     -------
     indices : ndarray of shape (q, n_rows)
         Which rows, the most influential first, ties in the order of the rows.
-
     values : ndarray of shape (q, n_rows)
         Their attributions.
     """

@@ -29,16 +29,12 @@ class RowEffects:
     ----------
     model : FunctionalModel
         The trained network.
-
     rows : TrainingRows
         The training rows.
-
     synset : Synset
         What the network is trained on again.
-
     retraining : Retraining
         How.
-
     seed : int
         Seed of the curvature's random directions.
 
@@ -125,10 +121,8 @@ class RowEffects:
         ----------
         X : Tensor or RowSource of shape (q, d...)
             Queries.
-
         y : Tensor of shape (q,) or (q, C)
             Their labels or values.
-
         objective : callable
             Maps outputs (q, C) and `y` to values (q,).
 

@@ -21,13 +21,10 @@ def representatives(
     ----------
     X : Tensor or RowSource of shape (n, d...)
         Training rows.
-
     targets : Tensor of shape (n, C)
         Their targets.
-
     rows_by_group : list of K Tensors
         Row indices of each group.
-
     synset : Synset
         What represents them.
 
@@ -57,10 +54,8 @@ def representatives_of(rows: TrainingRows, synset: Synset, *, is_whole: bool) ->
     ----------
     rows : TrainingRows
         The training rows.
-
     synset : Synset
         What represents them.
-
     is_whole : bool
         Whether the synset is all training rows in their order, each of which represents itself.
     """
@@ -78,13 +73,10 @@ def nearest_in_group(
     ----------
     X : Tensor or RowSource of shape (q, d...)
         Rows.
-
     targets : Tensor of shape (q, C)
         Their targets.
-
     own_group : Tensor of shape (q,)
         Their groups.
-
     synset : Synset
         What represents training rows.
 
@@ -134,16 +126,12 @@ def in_two_groups(
     ----------
     synset : Synset
         In K groups.
-
     representative : ndarray of shape (n,)
         Synset row that represents each training row.
-
     group : ndarray of shape (n,)
         Group of each training row, in [0, K).
-
     removed : ndarray of bool of shape (n,)
         Training rows to leave out.
-
     weight : ndarray of shape (n,), default=None
         Weight of each training row, positive; all ones if None.
 

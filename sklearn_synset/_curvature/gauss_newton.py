@@ -21,16 +21,12 @@ def gauss_newton_products(
     ----------
     model : FunctionalModel
         The network.
-
     theta : Tensor of shape (D,)
         Weights.
-
     X : Tensor of shape (n, d...)
         Rows.
-
     directions : Tensor of shape (r, D)
         What to multiply.
-
     share : Tensor of shape (n,), default=None
         Weight :math:`a_i` of each row's loss; 1 / n if None.
 
@@ -70,10 +66,8 @@ def gauss_newton_blocks(
     ----------
     model, theta, X, directions, share
         As of `gauss_newton_products`; rows are taken a few at a time.
-
     group : Tensor of shape (n,)
         Group of each row, in [0, K).
-
     n_groups : int
         K.
 

@@ -24,22 +24,16 @@ def group_gradients(
     ----------
     model : FunctionalModel
         The network.
-
     theta : Tensor of shape (D,)
         Weights at which to differentiate.
-
     X : Tensor or RowSource of shape (n, d...)
         Training rows.
-
     targets : Tensor of shape (n, C)
         Their targets.
-
     rows_by_group : list of K Tensors
         Row indices of each group.
-
     batch_size : int
         Most rows to evaluate at once; bounds the memory, not the result.
-
     share : Tensor of shape (n,), default=None
         Weight of each row's loss; 1 / n if None.
 
@@ -69,10 +63,8 @@ def training_gradients(
     ----------
     model : FunctionalModel
         The network.
-
     theta : Tensor of shape (D,)
         Weights at which to differentiate.
-
     rows : TrainingRows
         The training rows, of which fewer are taken at once where memory runs out.
 

@@ -61,7 +61,6 @@ def check_groups(groups: object, X: np.ndarray) -> np.ndarray:
     ----------
     groups : array-like of shape (n,)
         Labels of any one type that can be sorted.
-
     X : ndarray of shape (n, d...)
         Training rows.
 
@@ -74,7 +73,6 @@ def check_groups(groups: object, X: np.ndarray) -> np.ndarray:
     ------
     TypeError
         If the labels are of types that cannot be sorted together.
-
     ValueError
         If there is not one for each row, or one is missing.
     """
@@ -108,7 +106,6 @@ def check_sample_weight(sample_weight: object, X: np.ndarray) -> np.ndarray:
     ----------
     sample_weight : array-like of shape (n,)
         Not negative, and not all 0.
-
     X : ndarray of shape (n, d...)
         Training rows.
 
@@ -138,11 +135,6 @@ def check_sample_weight(sample_weight: object, X: np.ndarray) -> np.ndarray:
 
 def exact_labels(labels: object) -> object:
     """Return labels such that no integer becomes a float on its way into an array.
-
-    Parameters
-    ----------
-    labels : array-like
-        Of any type.
 
     Returns
     -------
@@ -202,7 +194,6 @@ def sorted_labels(labels: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray
     ----------
     labels : ndarray of shape (n,)
         Labels.
-
     name : str
         What to call them in an error.
 
@@ -210,7 +201,6 @@ def sorted_labels(labels: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray
     -------
     unique : ndarray of shape (C,)
         The different labels.
-
     codes : ndarray of shape (n,)
         Which of them each is.
 
@@ -236,14 +226,8 @@ def unknown_labels(labels: np.ndarray, known: np.ndarray) -> list:
     ----------
     labels : ndarray of shape (n,)
         Labels.
-
     known : ndarray of shape (C,)
         Known ones.
-
-    Returns
-    -------
-    unknown : list
-        Without repetition.
     """
     kinds = ["number" if each.dtype.kind in "biuf" else each.dtype.kind for each in (labels, known)]
     if kinds[0] != kinds[1] and "O" not in kinds and len(labels):
@@ -262,7 +246,6 @@ def finite(values: np.ndarray, what: str) -> np.ndarray:
     ----------
     values : ndarray of shape (q, ...)
         Results for q queries.
-
     what : str
         What to call them in an error.
 

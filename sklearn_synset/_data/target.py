@@ -38,13 +38,10 @@ def read_target(
     ----------
     y : ndarray of shape (n,), (n, C) or (n, t)
         Labels, class probabilities, or values.
-
     estimator : object
         What is wrapped.
-
     task : {"auto", "classification", "multilabel", "regression"}, default="auto"
         What `y` is; read off `y` and the estimator if "auto".
-
     classes : array-like of shape (C,), default=None
         All labels; those in `y` if None.
 
@@ -52,7 +49,6 @@ def read_target(
     -------
     classes : ndarray of shape (C,) or None
         The sorted labels; None for regression.
-
     target : ndarray of shape (n,), (n, C) or (n, t)
         Codes 0, …, C - 1, probabilities of the sorted classes, finite values, or 0 and 1 for
         several labels a row.
@@ -61,7 +57,6 @@ def read_target(
     ------
     TypeError
         If labels are bytes, or cannot be sorted.
-
     ValueError
         If `y` may be several things, or is not what `task` and `classes` say.
     """
@@ -127,7 +122,6 @@ def loss_of_target(
     ----------
     classes : ndarray of shape (C,) or None
         As `read_target` returned them.
-
     y, estimator, task
         As of `read_target`.
 
@@ -245,16 +239,12 @@ def encode_target(
     ----------
     y : array-like of shape (q,), (q, C) or (q, t)
         Labels, class probabilities (of which the largest counts), or values.
-
     classes : ndarray of shape (C,) or None
         The labels known from `fit`; None for regression.
-
     X : ndarray of shape (q, d...)
         The queries.
-
     n_outputs : int, default=None
         Number of targets in regression; not checked if None.
-
     order : tuple of int, default=None
         Column of each class in class probabilities; None if they are in order.
 
@@ -322,10 +312,8 @@ def rows_of_known_labels(
     ----------
     X : ndarray of shape (q, d...)
         Queries.
-
     y : array-like of shape (q,)
         Their labels or values, not yet validated.
-
     classes : ndarray of shape (C,) or None
         The labels known from `fit`; None for regression.
 
@@ -371,7 +359,6 @@ def is_classification(y: np.ndarray, estimator: object) -> bool:
     ----------
     y : ndarray of shape (n,) or (n, t)
         Target.
-
     estimator : object
         What is wrapped, without a `FrozenEstimator` around it.
 

@@ -17,16 +17,12 @@ class TrainingRows:
     ----------
     X : Tensor or RowSource of shape (n, d...)
         Inputs.
-
     targets : Tensor of shape (n, C)
         Targets.
-
     rows_by_group : list of K Tensors
         Row indices of each group.
-
     batch_size : int
         Most rows to evaluate at once.
-
     sample_weight : Tensor of shape (n,), default=None
         Weight of each row's loss, with mean 1; all ones if None.
     """

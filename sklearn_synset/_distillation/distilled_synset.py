@@ -56,16 +56,7 @@ def make_synset(
     *,
     is_whole: bool,
 ) -> Distilled:
-    """Return all training rows as synset, or distil one.
-
-    Parameters
-    ----------
-    models, rows, leave_out, distillation
-        As of `distil_synset`.
-
-    is_whole : bool
-        Whether the synset is all training rows.
-    """
+    """Return all training rows as synset, or distil one."""
     if is_whole:
         return Distilled(whole_synset(rows))
     generator = torch.Generator().manual_seed(leave_out.seed)
@@ -110,17 +101,10 @@ def distil_synset(
     ----------
     models, rows, start, generator
         As of `distil`.
-
     leave_out : LeaveOut
         Says how networks are rewound: their paths are matched.
-
     distillation : Distillation
         The settings.
-
-    Returns
-    -------
-    distilled : Distilled
-        The synset, and its loss curve.
     """
     hidden = not distillation.verbose
     with tqdm(total=distillation.max_iter, desc="Distilling", disable=hidden) as bar:

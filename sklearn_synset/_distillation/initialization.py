@@ -36,16 +36,12 @@ def centroid_rows(
     ----------
     X : Tensor or SelectedRows of shape (n_k, d...)
         The group's rows.
-
     targets : Tensor of shape (n_k, C)
         Their targets.
-
     residual_norm : Tensor of shape (n_k,)
         Norm of the loss gradient with respect to each row's outputs.
-
     size : int
         Synset rows to make, m, at most n_k.
-
     generator : torch.Generator
         On the CPU.
 
@@ -53,7 +49,6 @@ def centroid_rows(
     -------
     average : Tensor of shape (m, n_k)
         What each synset row is the mean of; its lines sum to 1.
-
     weight : Tensor of shape (m,)
         Training rows that each represents; sums to n_k.
     """
@@ -94,10 +89,8 @@ def auto_sizes(group_sizes: np.ndarray, share: float, largest: int) -> np.ndarra
     ----------
     group_sizes : ndarray of shape (K,)
         Training rows of each group.
-
     share : float
         Most synset rows over training rows, in all, unless one a group is more.
-
     largest : int
         Most synset rows of a group.
 
@@ -145,31 +138,23 @@ def starting_rows(
     ----------
     X : Tensor or RowSource of shape (n, d...)
         Training rows.
-
     targets : Tensor of shape (n, C)
         Their targets.
-
     rows_by_group : list of K Tensors
         Row indices of each group.
-
     residual_norm : Tensor of shape (n,)
         Norm of the loss gradient with respect to each row's outputs.
-
     sizes : ndarray of shape (K,)
         Synset rows per group; a group of fewer rows gives all of them.
-
     initialization : {"centroid", "random"} or callable
         A callable has the signature of `centroid_rows`.
-
     generator : torch.Generator
         On the CPU.
-
     of_identifiers : bool, default=False
         Whether rows hold identifiers, whose averages are no rows: "centroid" takes random rows
         then, and the row next to each average of a callable takes its place. With the worst rows
         and a row of each cluster of the others, effects were 1.8 times too small; with random
         rows, 0.9 times.
-
     row_weight : Tensor of shape (n,), default=None
         Weight of each row, positive; all ones if None. Averages are weighted by it, and the rows
         of a group add up to its total.
@@ -178,13 +163,10 @@ def starting_rows(
     -------
     X_synset : Tensor of shape (s, d...)
         Inputs, group after group.
-
     y_synset : Tensor of shape (s, C)
         Targets.
-
     weight : Tensor of shape (s,)
         Training rows that each represents.
-
     group : Tensor of shape (s,)
         Group of each.
     """

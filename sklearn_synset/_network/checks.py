@@ -25,13 +25,10 @@ def probe(
     ----------
     module : Module
         In evaluation mode.
-
     X : ndarray of shape (n, d...)
         Training rows.
-
     input_shape : tuple of int or None
         Shape that flat rows are given.
-
     dtype, device
         Of the module's weights.
 
@@ -82,7 +79,6 @@ def reshape_rows(X: np.ndarray, input_shape: tuple[int, ...] | None) -> np.ndarr
     ----------
     X : ndarray of shape (n, d) or (n, d...)
         Rows; those with more than one dimension stay as they are.
-
     input_shape : tuple of int or None
         Shape of a row; None keeps rows flat.
 
@@ -111,22 +107,11 @@ def reshape_rows(X: np.ndarray, input_shape: tuple[int, ...] | None) -> np.ndarr
 def trainable_parameters(module: torch.nn.Module) -> list[tuple[str, torch.nn.Parameter]]:
     """List the parameters that require a gradient, once the module is fit for use.
 
-    Parameters
-    ----------
-    module : Module
-        Left as it is.
-
-    Returns
-    -------
-    trainable : list of (str, Parameter)
-        In the module's order, tied ones once.
-
     Raises
     ------
     ValueError
         If a layer needs the statistics of the batch, a parameter is not initialised or not
         finite, or none requires a gradient.
-
     TypeError
         If it is TorchScript, which `torch.func` cannot call.
     """
@@ -176,10 +161,8 @@ def check_output(output: torch.Tensor, n_outputs: int, loss: str, link: str) -> 
     ----------
     output : Tensor of shape (2,) or (2, width)
         What the module returned.
-
     n_outputs : int
         Number of classes, or of targets.
-
     loss, link : str
         As of :class:`~sklearn_synset._network.functional_model.FunctionalModel`.
 

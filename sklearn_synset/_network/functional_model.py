@@ -29,55 +29,40 @@ class FunctionalModel:
     ----------
     module : Module
         A copy of its own, in evaluation mode; no parameter requires a gradient.
-
     theta : Tensor of shape (D,)
         The trained weights: every parameter that was trainable, flattened, tied ones once.
-
     names : tuple of str
         Name of every trainable parameter, in the order of `theta`.
-
     shapes : tuple of tuple of int
         Shape of every trainable parameter.
-
     loss : {"cross_entropy", "binary_cross_entropy", "squared_error"}
         Loss :math:`\ell` of a row: cross-entropy of the logits, the sum over several labels of
         theirs, or :math:`\frac{1}{2}` `loss_scale` :math:`\lVert f(x) - y \rVert^2`.
-
     loss_scale : float
         1 for cross-entropy. 1 / C for several labels, which is :class:`torch.nn.BCEWithLogitsLoss`,
         and 2 / C for squared error, which is :class:`torch.nn.MSELoss`.
-
     weight_decay : float
         :math:`\lambda` in the training objective :math:`\frac{1}{n} \sum_i \ell_i(\theta) +
         \frac{\lambda}{2} \lVert \theta \rVert^2`.
-
     n_outputs : int
         C, the number of logits or predictions of a row.
-
     link : {"identity", "single_logit", "probability", "softmax", "sigmoid"}, default="identity"
         What makes the logits: the module's output as it is; (0, z) of its single logit z; the
         logarithm of its probabilities, as skorch's loss takes it or exactly; (0, z) of its single
         probability of the second class.
-
     output_order : tuple of int, default=None
         Column of the module for each class; None if they are in order.
-
     input_shape : tuple of int, default=None
         Shape that flat rows are given for the module.
-
     is_attention_plain : bool, default=False
         Whether attention is computed without fused kernels, which lack second derivatives.
-
     live_norms : tuple of str, default=()
         Names of normalisations that use statistics of the rows that they are given.
-
     recipe : Recipe or str, default=None
         How the network was trained; the reason why its training cannot be repeated; or None if
         nothing is known of it.
-
     threshold : float, default=0.5
         Probability of the second of two classes above which it is predicted.
-
     activation : str, default=None
         Name of a last layer that is left out of `module`, as its input is what is explained.
 
@@ -125,10 +110,8 @@ class FunctionalModel:
         ----------
         theta : Tensor of shape (D,)
             Weights.
-
         X : Tensor of shape (n, d) or (n, \*input_shape)
             Rows.
-
         row_weight : Tensor of shape (n,), default=None
             How much each row counts in statistics of `live_norms`; 1 if None.
 
@@ -199,7 +182,6 @@ def linked(output: torch.Tensor, link: str) -> torch.Tensor:
     ----------
     output : Tensor of shape (n, c)
         What the module returned.
-
     link : {"identity", "single_logit", "probability", "softmax", "sigmoid"}
         As of :class:`FunctionalModel`.
 
@@ -247,33 +229,22 @@ def freeze(
     ----------
     module : Module
         Left as it is.
-
     X : ndarray of shape (n, d...)
         Training rows, of which the first and the last are tried.
-
     n_outputs : int
         Expected number of classes, or of targets.
-
     loss, link, output_order, weight_decay, input_shape
         As of :class:`FunctionalModel`. A `link` of None is read off the outputs on training rows.
-
     device : torch.device or str, default=None
         Where to compute; where the module is if None.
-
     dtype : torch.dtype, default=None
         What to compute in; the dtype of the first trainable parameter if None, and float32 in the
         place of half precision.
-
-    Returns
-    -------
-    model : FunctionalModel
-        Shares nothing with `module`.
 
     Raises
     ------
     TypeError
         If the module returns something else than a tensor.
-
     ValueError
         If the weights are not finite, none is trainable, the module cannot take the rows, its
         output is of another width, a row's output depends on the rest of its batch, or it cannot
@@ -336,11 +307,6 @@ def _differentiable(model: FunctionalModel, X: torch.Tensor) -> FunctionalModel:
 
 def copy_module(module: torch.nn.Module) -> torch.nn.Module:
     """Copy a module without its gradients, even one that keeps intermediate results.
-
-    Parameters
-    ----------
-    module : Module
-        Left as it is.
 
     Returns
     -------

@@ -24,7 +24,6 @@ class LastLayer(NamedTuple):
     ----------
     link : {"identity", "single_logit", "softmax", "sigmoid"}
         As of :class:`~sklearn_synset._network.functional_model.FunctionalModel`.
-
     activation : str or None
         Name of a last layer to leave out first.
     """
@@ -56,13 +55,10 @@ def read_last_layer(
     ----------
     module : Module
         In evaluation mode; that it takes the rows is known.
-
     X : ndarray of shape (n, d...)
         Training rows, of which the first fifty are tried.
-
     n_outputs : int
         Number of classes.
-
     input_shape, dtype, device
         Shape that flat rows are given, and what the module takes.
 
@@ -110,10 +106,8 @@ def check_last_layer(
     ----------
     module, X, input_shape, dtype, device
         As of `read_last_layer`.
-
     criterion : Module
         The net's; it compares with labels.
-
     link : str
         What makes logits, as read off the criterion.
 

@@ -83,19 +83,14 @@ class Stopping:
     ----------
     monitor : {"valid_loss", "valid_acc", "train_loss"}
         What is looked at after each epoch.
-
     lower_is_better : bool
         Whether low values are good.
-
     threshold : float
         How much better than the best value counts as better.
-
     is_relative : bool
         Whether the threshold is a share of the best value.
-
     patience : int or None
         Epochs in a row that are not better after which the training ends; None: it does not.
-
     keeps_best : bool
         Whether the weights of the best epoch are kept, and not the last ones.
     """
@@ -116,13 +111,10 @@ class Schedule:
     ----------
     policy : type
         Class of the scheduler.
-
     params : dict
         Its parameters.
-
     is_by_batch : bool
         Whether it steps after each minibatch, and not after each epoch.
-
     monitor : str
         What a `ReduceLROnPlateau` looks at.
     """
@@ -141,48 +133,34 @@ class Recipe:
     ----------
     net : NeuralNet
         Not initialised; makes the module, the optimizer and the loader.
-
     seed : int or None
         Of the initial weights and the order of the rows of the explained network; None if that was
         trained elsewhere.
-
     loss : RowLoss
         Loss of a row.
-
     n_epochs : int
         The most passes over the rows.
-
     schedules : tuple of Schedule
         In the order of the callbacks.
-
     clipping : tuple of float or None
         Largest norm of a gradient, and the order of that norm.
-
     stopping : Stopping or None
         Early stopping, or keeping the best epoch.
-
     is_trained_on : ndarray of shape (n,), dtype bool
         Training rows that the optimizer sees: not those that `train_split` holds back, nor those
         with an ignored label.
-
     valid_rows : ndarray of shape (v,) or None
         Training rows that `train_split` holds back; None if there are none.
-
     valid_data : tuple of ndarray or None
         Inputs and targets of validation rows that are no training rows.
-
     has_validation : bool
         Whether each epoch ends with a pass over validation rows.
-
     sampling_weight : ndarray of shape (n,) or None
         How often a `WeightedRandomSampler` draws each row, with mean 1.
-
     is_entrywise : bool
         Whether one optimizer acts on many networks at once as on each of them alone.
-
     not_rewound : str or None
         Why descent from rewound weights does not imitate the training; None if it does.
-
     not_repeated : tuple of str
         Callbacks that may have changed the training, and that are not repeated.
     """
@@ -253,30 +231,20 @@ def read_recipe(
     ----------
     net : NeuralNet
         Initialised or fitted; left as it is.
-
     y : ndarray of shape (n, ...)
         Targets of the training rows, as its criterion takes them.
-
     link, n_outputs
         As of `row_loss_of`.
-
     seed : int, default=None
         Of the training; None if it was done elsewhere.
-
     keeps_instance : bool, default=False
         Whether trainings of a net that holds a module instance start from the weights that this
         has; from new ones otherwise.
-
-    Returns
-    -------
-    recipe : Recipe
-        Everything that a training repeats.
 
     Raises
     ------
     NotReplayableError
         If something in it cannot be repeated; the message names it.
-
     RefusedTrainingError
         If its steps are not known at all.
     """
@@ -329,20 +297,12 @@ def recipe_of_net(
     ----------
     net, link, n_outputs
         As of `read_recipe`.
-
     is_soft : bool
         Whether labels are given as probabilities.
-
     keeps_instance : bool, default=False
         As of `read_recipe`.
-
     **of_the_training : dict
         Fields of the recipe, those that `OF_THE_TRAINING` names.
-
-    Returns
-    -------
-    recipe : Recipe
-        The others are read off the net.
 
     Raises
     ------

@@ -25,22 +25,16 @@ class RowLoss:
     kind : {"logits", "probabilities", "log_probabilities", "elements"}
         What the criterion compares a target with: logits of classes, their probabilities, the
         logarithms of these, or numbers that are compared one by one.
-
     criterion : Module
         The criterion, with `reduction="none"`; only "elements" calls it.
-
     class_weight : Tensor of shape (C,) or None
         Weights of the classes, in the order of the module's outputs.
-
     label_smoothing : float
         Share of the target that is spread evenly over the classes.
-
     is_sum : bool
         Whether the criterion adds the rows up instead of taking their mean.
-
     positive_column : int or None
         For two classes and a single output: the target column that this output is compared with.
-
     is_soft : bool
         Whether training targets are probabilities. torch then divides by the number of rows, and
         by their total class weight otherwise.
@@ -63,7 +57,6 @@ class RowLoss:
         ----------
         outputs : Tensor of shape (K, b, c)
             What the module returned for b rows, by K networks.
-
         targets : Tensor of shape (b, C) or (K, b, C)
             Class probabilities in the order of the outputs, or values.
 
@@ -71,7 +64,6 @@ class RowLoss:
         -------
         loss : Tensor of shape (K, b)
             Loss of each row.
-
         share : Tensor of shape (b,) or (K, b)
             What the sum of the losses is divided by is the sum of these.
         """
@@ -108,7 +100,6 @@ class RowLoss:
         ----------
         y : Tensor of shape (b,) or (b, C)
             Targets as the criterion takes them.
-
         outputs : Tensor of shape (b, c)
             What the module returned.
 
@@ -134,10 +125,8 @@ class RowLoss:
         ----------
         outputs : Tensor of shape (K, b, c)
             As of `__call__`.
-
         targets : Tensor of shape (b, C)
             As of `__call__`.
-
         weight : Tensor of shape (K, b)
             Weight of each row for each network; 0 for a row that was left out.
 
@@ -160,13 +149,10 @@ def row_loss_of(net: NeuralNet, *, link: str, n_outputs: int, is_soft: bool = Fa
     ----------
     net : NeuralNet
         Initialised.
-
     link : str
         As of :class:`FunctionalModel`.
-
     n_outputs : int
         Classes, or targets.
-
     is_soft : bool, default=False
         Whether labels are given as probabilities.
 
@@ -241,11 +227,6 @@ def ignored_rows(net: NeuralNet, y: np.ndarray) -> torch.Tensor:
 
 def why_not_rewound(net: NeuralNet) -> str | None:
     """Return why a net's criterion cannot be imitated by descent; None if it can.
-
-    Parameters
-    ----------
-    net : NeuralNet
-        Initialised.
 
     Returns
     -------

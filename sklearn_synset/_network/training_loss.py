@@ -19,10 +19,8 @@ def row_loss(model: FunctionalModel, outputs: torch.Tensor, targets: torch.Tenso
     ----------
     model : FunctionalModel
         Says which loss, and its scale.
-
     outputs : Tensor of shape (..., n, C)
         Logits or predictions.
-
     targets : Tensor of shape (..., n, C)
         Class probabilities or values.
 
@@ -78,19 +76,14 @@ def training_rows(
     ----------
     model : FunctionalModel
         The network.
-
     X : ndarray of shape (n, d...)
         Rows as its module receives them.
-
     target : ndarray of shape (n,) or (n, C)
         Codes of labels, class probabilities, or values.
-
     codes : ndarray of shape (n,)
         Group of each row, in [0, K).
-
     batch_size : int
         Most rows to evaluate at once.
-
     sample_weight : ndarray of shape (n,), default=None
         Weight of each row's loss, with mean 1; all ones if None.
     """
@@ -116,13 +109,10 @@ def residual_norm(
     ----------
     model : FunctionalModel
         The network.
-
     X : Tensor or RowSource of shape (n, d...)
         Rows.
-
     targets : Tensor of shape (n, C)
         Their targets.
-
     batch_size : int
         Most rows to evaluate at once.
 

@@ -23,7 +23,6 @@ def logit(outputs: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     ----------
     outputs : Tensor of shape (..., n, C)
         Logits.
-
     y : Tensor of shape (n,)
         Labels, integers in [0, C).
 
@@ -42,7 +41,6 @@ def margin(outputs: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     ----------
     outputs : Tensor of shape (..., n, C)
         Logits.
-
     y : Tensor of shape (n,)
         Labels, integers in [0, C).
 
@@ -77,7 +75,6 @@ def probability(outputs: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     ----------
     outputs : Tensor of shape (..., n, C)
         Logits.
-
     y : Tensor of shape (n,)
         Labels, integers in [0, C).
 
@@ -96,7 +93,6 @@ def negative_cross_entropy(outputs: torch.Tensor, y: torch.Tensor) -> torch.Tens
     ----------
     outputs : Tensor of shape (..., n, C)
         Logits.
-
     y : Tensor of shape (n,)
         Labels, integers in [0, C).
 
@@ -117,10 +113,8 @@ def negative_squared_error(
     ----------
     outputs : Tensor of shape (..., n, C)
         Predictions.
-
     y : Tensor of shape (n,) or (n, C)
         Targets.
-
     loss_scale : float, default=1.0
         2 / C makes it minus the mean squared error over the C outputs.
 
@@ -140,7 +134,6 @@ def prediction(outputs: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     ----------
     outputs : Tensor of shape (..., n, 1)
         Predictions.
-
     y : Tensor of shape (n,) or (n, 1)
         Ignored.
 
@@ -169,7 +162,6 @@ def mean_margin(outputs: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     ----------
     outputs : Tensor of shape (..., n, L)
         Logits of L labels.
-
     y : Tensor of shape (n, L)
         1 for the labels that a row has, 0 for the others.
 
@@ -224,13 +216,10 @@ def resolve_objective(
         A callable takes outputs (..., n, C) and y (n,), and returns values (..., n) that are
         larger when the model does better. ``"auto"`` is the margin for labels and the prediction
         for continuous targets.
-
     loss : {"cross_entropy", "binary_cross_entropy", "squared_error"}
         The loss that the model was trained with.
-
     loss_scale : float, default=1.0
         Scale of the squared error when `objective` is ``"loss"``.
-
     n_outputs : int, default=None
         Number C of classes or targets, for which the function is tried out; not tried if None.
 

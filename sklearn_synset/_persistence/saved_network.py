@@ -41,14 +41,6 @@ def check_kind(estimator: object, kind: str) -> None:
 def network_state(network: torch.nn.Module | NeuralNet, model: FunctionalModel) -> dict[str, Any]:
     """Return all of a network that is no code.
 
-    Parameters
-    ----------
-    network : Module or NeuralNet
-        As the attributor keeps it in `estimators_`.
-
-    model : FunctionalModel
-        The same network as a function.
-
     Returns
     -------
     state : dict of str to object
@@ -77,20 +69,10 @@ def network_from_state(
     ----------
     estimator : Module, NeuralNet, FrozenEstimator or None
         The architecture; left as it is.
-
     state : dict of str to object
         As `network_state` returned it.
-
     device : str or torch.device or None
         Where to compute; where the module is if None.
-
-    Returns
-    -------
-    network : Module or NeuralNet
-        As the attributor keeps it in `estimators_`.
-
-    model : FunctionalModel
-        The same network as a function.
 
     Raises
     ------

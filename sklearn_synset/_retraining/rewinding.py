@@ -36,7 +36,6 @@ def rewound(model: FunctionalModel, rewind: float) -> torch.Tensor:
     ----------
     model : FunctionalModel
         The trained network.
-
     rewind : float in [0, 1]
         Share r of the outputs that is taken away: 0 stays at the trained weights, 1 goes back to
         zero.

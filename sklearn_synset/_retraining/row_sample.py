@@ -23,7 +23,6 @@ def affordable_rows(model: FunctionalModel, X: Rows) -> int:
     ----------
     model : FunctionalModel
         The network.
-
     X : Tensor or RowSource of shape (n, d...)
         Rows.
 
@@ -46,17 +45,10 @@ def sample_of_rows(rows: TrainingRows, max_rows: int, generator: torch.Generator
     ----------
     rows : TrainingRows
         The training rows.
-
     max_rows : int
         About how many to take at the most.
-
     generator : torch.Generator
         On the CPU.
-
-    Returns
-    -------
-    sample : Synset
-        Every group keeps at least one row.
     """
     share = min(1.0, max_rows / len(rows.weight))
     own, sizes = rows.positive_weight, rows.group_weight

@@ -16,17 +16,13 @@ class Synset:
     ----------
     X : Tensor of shape (s, d...)
         Inputs.
-
     y : Tensor of shape (s, C)
         Targets: class probabilities, or regression values.
-
     weight : Tensor of shape (s,)
         Training rows that each synset row represents, positive; the sum of their sample weights
         where they have such.
-
     group : Tensor of shape (s,)
         Group of each row, in [0, K).
-
     group_size : Tensor of shape (K,)
         Sum of the weights of each group's training rows; all together n.
 
@@ -66,13 +62,10 @@ def data_loss(
     ----------
     model : FunctionalModel
         The network.
-
     synset : Synset
         Rows.
-
     theta : Tensor of shape (D,)
         Weights.
-
     kept : Tensor of shape (K,)
         1 for a group that is kept, 0 for one that is left out.
 

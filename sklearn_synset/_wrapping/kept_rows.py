@@ -24,10 +24,8 @@ class KeptBatches:
     ----------
     batches : BatchSampler
         The batches of all rows.
-
     kept : ndarray of shape (n,), dtype bool
         Rows to keep.
-
     smallest : int
         Fewest rows of a batch that rows were taken from; smaller ones are skipped.
     """
@@ -54,7 +52,6 @@ class KeptSplit:
     ----------
     split : callable
         A net's `train_split`.
-
     kept : ndarray of shape (n,), dtype bool
         Rows to keep.
     """
@@ -79,23 +76,12 @@ def clone_without(
     ----------
     net : NeuralNet
         Initialised; left as it is.
-
     X : ndarray or RowsOnDemand of shape (n, d...)
         All rows.
-
     y : ndarray of shape (n, ...)
         Their targets.
-
     kept : ndarray of shape (n,), dtype bool
         Rows to train on.
-
-    Returns
-    -------
-    net : NeuralNet
-        Not fitted.
-
-    X, y : ndarray (or RowsOnDemand)
-        What to fit it on.
 
     Notes
     -----

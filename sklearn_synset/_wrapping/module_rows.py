@@ -42,11 +42,6 @@ class _Receiver(torch.nn.Module):
 def own_ways(net: NeuralNet) -> list[str]:
     """Name what a net does to rows on their way to the module, beyond what skorch does.
 
-    Parameters
-    ----------
-    net : NeuralNet
-        With its parameters.
-
     Returns
     -------
     names : list of str
@@ -79,10 +74,8 @@ def module_rows(network: object, X: np.ndarray, input_shape: tuple[int, ...] | N
     ----------
     network : Module or NeuralNet
         A net is initialised.
-
     X : ndarray of shape (n, d...)
         Rows as the user has them.
-
     input_shape : tuple of int or None
         Shape that flat rows are given.
 
@@ -97,7 +90,6 @@ def module_rows(network: object, X: np.ndarray, input_shape: tuple[int, ...] | N
     ------
     TypeError
         If the module receives something else than one tensor.
-
     ValueError
         If rows are changed at random, or depend on the other rows of their batch.
     """
@@ -129,16 +121,7 @@ def rows_of_net(net: NeuralNet, X: np.ndarray, input_shape: tuple[int, ...] | No
 
 
 def check_training_rows(net: NeuralNet, X: np.ndarray | RowsOnDemand, y: np.ndarray) -> None:
-    """Raise a ValueError if batches are put together otherwise in training than in prediction.
-
-    Parameters
-    ----------
-    net : NeuralNet
-        Initialised.
-
-    X, y : array-like of n items
-        What it is fitted on.
-    """
+    """Raise a ValueError if batches are put together otherwise in training than in prediction."""
     train, valid = (net.get_params_for(f"iterator_{part}") for part in ("train", "valid"))
     collates = [params.get("collate_fn") or default_collate for params in (train, valid)]
     if collates[0] is collates[1]:
@@ -169,16 +152,12 @@ def check_same_function(
     ----------
     net : NeuralNet
         Initialised; put into evaluation mode.
-
     model : FunctionalModel
         What is explained.
-
     X : ndarray of shape (n, d...)
         Training rows as the user has them; the first fifty are compared.
-
     rows : ndarray of shape (n, e...)
         The same rows as the module receives them.
-
     input_shape : tuple of int or None
         Shape that flat rows of `X` are given.
     """

@@ -43,25 +43,18 @@ def networks_from_seeds(
     ----------
     estimator, X, y, classes
         As of `wrap`.
-
     random_state : RandomState
         Source of one seed for each.
-
     n_models : int
         Networks; above 1 only where they are trained.
-
     input_shape, weight_decay, task, device
         Parameters of the estimator.
-
     n_jobs : int or None
         Trainings to run at once; a single one runs here.
-
     verbose : int
         Shows a progress bar if positive: over the networks, or the epochs of a single one.
-
     class_order : array-like or None
         The classes in the order of a trained network's outputs.
-
     sample_weight, loss
         As of `wrap`.
 

@@ -28,7 +28,6 @@ class TrainingLoss(NamedTuple):
     ----------
     loss : {"cross_entropy", "squared_error"}
         Name of the loss.
-
     link : {"identity", "single_logit", "probability"}
         What makes logits (or predictions) of the module's outputs.
     """
@@ -39,11 +38,6 @@ class TrainingLoss(NamedTuple):
 
 def read_criterion(net: NeuralNet) -> TrainingLoss:
     """Read the kind of loss of an initialised net.
-
-    Parameters
-    ----------
-    net : NeuralNet
-        With its `criterion_`.
 
     Returns
     -------
@@ -76,11 +70,6 @@ def read_criterion(net: NeuralNet) -> TrainingLoss:
 def read_weight_decay(net: NeuralNet) -> float:
     """Read the weight decay of an initialised net's optimizer.
 
-    Parameters
-    ----------
-    net : NeuralNet
-        With its `optimizer_`.
-
     Returns
     -------
     weight_decay : float
@@ -102,7 +91,6 @@ def output_order(net: NeuralNet, classes: np.ndarray) -> tuple[int, ...] | None:
     ----------
     net : NeuralNet
         Fitted.
-
     classes : ndarray of shape (C,)
         Sorted labels.
 
@@ -131,13 +119,7 @@ def output_order(net: NeuralNet, classes: np.ndarray) -> tuple[int, ...] | None:
 
 
 def check_net_is_fitted(net: NeuralNet) -> None:
-    """Raise a NotFittedError unless the net holds a module.
-
-    Parameters
-    ----------
-    net : NeuralNet
-        The net inside a FrozenEstimator.
-    """
+    """Raise a NotFittedError unless the net holds a module."""
     if not hasattr(net, "module_"):
         raise NotFittedError(
             f"The frozen {type(net).__name__} is not fitted. Fit it (or load its parameters) "
@@ -161,11 +143,6 @@ def copy_net(net: NeuralNet) -> NeuralNet:
     ----------
     net : NeuralNet
         Left as it is. (`copy.deepcopy` pickles tensors, and with them modules of lambdas.)
-
-    Returns
-    -------
-    copied : NeuralNet
-        Shares no tensor with it.
     """
     copied = object.__new__(type(net))
     vars(copied).update(copy.deepcopy(vars(net)))
@@ -181,10 +158,8 @@ def warn_if_rows_are_held_back(
     ----------
     net : NeuralNet
         Initialised.
-
     X, y : array-like of n rows
         What it is, or was, fitted on.
-
     is_frozen : bool, default=False
         Whether it was fitted before.
     """
@@ -216,20 +191,12 @@ def initialized_clone(
     ----------
     net : NeuralNet
         Left as it is.
-
     device : torch.device or None
         Overrides the net's own device.
-
     seed : int
         Seeds the initial weights.
-
     anew : bool, default=False
         Whether the weights of a module instance are drawn anew.
-
-    Returns
-    -------
-    net : NeuralNet
-        Initialised, not trained.
     """
     copied = clone(net)
     if device is not None:
@@ -259,32 +226,20 @@ def fitted_clone(
     ----------
     net : NeuralNet
         Initialised; left as it is.
-
     X : ndarray or RowsOnDemand of shape (n, d...)
         Rows, in the dtype of the module.
-
     y : ndarray
         As `criterion_target` returns it.
-
     seed : int
         Seeds the initial weights and the order of the rows.
-
     n_threads : int, default=None
         Number of torch's threads during the training; as it is if None.
-
     kept : ndarray of shape (n,), dtype bool, default=None
         Rows to train on, in the order that all rows would have; all of them if None.
-
     verbose : int, default=0
         Shows a progress bar over the epochs if positive, unless the net reports them itself.
-
     loss : WeightedLoss, default=None
         Weights of the rows; all equal if None.
-
-    Returns
-    -------
-    net : NeuralNet
-        Trained.
 
     Warns
     -----
@@ -365,16 +320,12 @@ def criterion_target(
     ----------
     net : NeuralNet
         Initialised.
-
     y : ndarray of shape (n,), (n, C) or (n, t)
         Encoded labels, class probabilities, or targets.
-
     dtype : torch.dtype
         Of the module.
-
     ndim : int
         Dimensions of the module's output for a batch of rows.
-
     is_multilabel : bool, default=False
         Whether `y` holds several labels a row.
 

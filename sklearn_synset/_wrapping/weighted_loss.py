@@ -25,7 +25,6 @@ class WeightedLoss:
     ----------
     weight : ndarray of shape (n,)
         Weight of each row, with mean 1.
-
     row_loss : RowLoss
         Loss of single rows under the net's criterion.
 
@@ -67,10 +66,8 @@ def weighted_loss(
     ----------
     net : NeuralNet
         Initialised.
-
     weight : ndarray of shape (n,)
         As of `WeightedLoss`.
-
     link, n_outputs, is_soft
         As of `row_loss_of`.
 

@@ -102,48 +102,34 @@ def wrap(
     estimator : Module, NeuralNet, FrozenEstimator or None
         A trained module and a frozen net are taken as they are; a net is cloned and trained;
         None trains a small network. Never changed.
-
     X : ndarray of shape (n, d...)
         Training rows.
-
     y : ndarray of shape (n,), (n, C) or (n, t)
         Labels encoded as 0, …, C - 1, class probabilities, or targets.
-
     classes : ndarray of shape (C,) or None
         The sorted labels; None for regression.
-
     random_state : RandomState
         Source of the seed of a training; not touched when nothing is trained.
-
     input_shape : tuple of int, default=None
         Shape that flat rows are given for the module.
-
     weight_decay : float, default=None
         Weight decay of the training; None reads it from a net's optimizer and means 0 for a
         module.
-
     device : torch.device or str, default=None
         Where to compute; where the module is if None.
-
     dtype : torch.dtype, default=None
         What to compute in; the dtype of the module's parameters if None. The small network is
         float32 for float32 rows and float64 otherwise.
-
     verbose : int, default=0
         Shows the progress of a training.
-
     output_order : tuple of int, default=None
         Column of each class in a network that is trained already; None if they are in order.
-
     is_task_given : bool, default=False
         Whether the user says that `y` holds labels; otherwise a module of one output is tried.
-
     anew : bool, default=False
         Whether a net's module instance is given new weights before it is trained.
-
     sample_weight : ndarray of shape (n,), default=None
         Weight of each row's loss in a training, with mean 1; all ones if None.
-
     loss : str, default=None
         As of :class:`FunctionalModel`; cross-entropy for labels and the squared error for values
         if None.
@@ -152,7 +138,6 @@ def wrap(
     -------
     estimator_ : Module or NeuralNet
         A copy of the module in its mode, or the fitted net.
-
     model : FunctionalModel
         The same network as a function.
 
@@ -160,10 +145,8 @@ def wrap(
     ------
     NotFittedError
         If a frozen net is not fitted.
-
     TypeError
         If `estimator` is something else, or the module returns something else than a tensor.
-
     ValueError
         If the weights are not finite, none is trainable, the module cannot take the rows, its
         output width does not fit `y`, a row's output depends on the rest of its batch, or the
@@ -226,10 +209,8 @@ def untrained_model(
     ----------
     net : NeuralNet
         Left as it is.
-
     X, y, classes, loss
         As of `wrap`.
-
     seed : int
         Of the initial weights, and of the training in the recipe.
 
@@ -269,10 +250,8 @@ def restore(estimator_: _Model, model: FunctionalModel, theta: torch.Tensor) -> 
     ----------
     estimator_ : Module or NeuralNet
         As `wrap` returned it; left as it is.
-
     model : FunctionalModel
         As `wrap` returned it.
-
     theta : Tensor of shape (D,)
         The weights to put in.
 

@@ -61,61 +61,46 @@ def retraining(
         A scikit-learn estimator, a skorch net, or a pipeline that ends in one; cloned for every
         training. A callable maps `(X, y, seed)` to a fitted predictor. A bare
         :class:`torch.nn.Module` does not say how it was trained: wrap its class in a skorch net.
-
     X : array-like of shape (n_rows, n_features...)
         Training rows.
-
     y : array-like of shape (n_rows,) or (n_rows, n_targets)
         Labels, or values. A net is trained on the labels' codes.
-
     X_query : array-like of shape (n_queries, n_features...)
         Queries.
-
     y_query : array-like of shape (n_queries,)
         Labels or values that they are judged by; for the network's own predictions pass those.
-
     groups : array-like of shape (n_rows,), default=None
         Label of each row's group; every row is a group of its own if None.
-
     sample_weight : array-like of shape (n_rows,), default=None
         Weight of each row in the training; all equal if None. Those of a net act as in
         :meth:`~sklearn_synset.SynsetAttributor.fit`; another estimator's `fit` has to take them.
-
     leave_one_out : bool, default=True
         Whether to train without each group.
-
     subsets : int or array-like of shape (n_subsets, n_groups), default=0
         Number of random halves of the groups (rounded up) to train on, or masks, true for the
         groups that are kept.
-
     objective : str or callable, default="auto"
         The objective of the queries, as in :class:`~sklearn_synset.SynsetAttributor`: "margin",
         "probability", "logit", "loss" or "prediction"; "auto" is the margin for labels and the
         prediction for values. A callable maps outputs (n_queries, n_outputs) and labels to values
         (n_queries,), all of them tensors.
-
     n_seeds : int, default=1
         How often everything is trained, each time from another seed, which is given to every
         `random_state` of the estimator and to the global generators.
-
     side_by_side : {"auto", True, False}, default="auto"
         Whether the trainings of a seed run as one stack of networks, in parts of some hundred
         megabytes. "auto" does so for a skorch net, not in a pipeline, whose training can be
         repeated this way, and trains one by one otherwise. True refuses what cannot be trained
         side by side, and says why.
-
     cache_dir : path-like, default=None
         Directory that keeps what each finished training found, as npz files. An interrupted run
         goes on from there, and seeds and subsets can be added later. One that holds results of
         other data, groups, estimator or objective is refused. Needs an integer `random_state`.
-
     n_jobs : int, default=None
         Number of trainings, or of stacks, to run at once, each in one thread. The result is the
         same for any.
-
     random_state : int, RandomState instance or None, default=None
         Determines the seeds and the subsets.
-
     verbose : int, default=0
         Shows a progress bar if positive.
 
@@ -138,7 +123,6 @@ def retraining(
     ------
     TypeError
         If the estimator cannot be trained from scratch, or tells no margin.
-
     ValueError
         If arrays do not fit each other, there are fewer than two groups, a parameter has no proper
         value, a class would be missing from a training set (but for nets, whose outputs do not

@@ -38,10 +38,8 @@ class Stack:
     ----------
     problem : TrainingProblem
         A net, and its training rows.
-
     model : FunctionalModel
         The net before its training.
-
     plan : ReplayPlan
         How it is trained from the seed.
     """
@@ -65,13 +63,10 @@ class Stack:
         ----------
         kept : ndarray of shape (n_sets, n_groups), dtype bool
             Groups to train on.
-
         X_query : array-like of shape (n_queries, n_features...)
             Queries.
-
         y_query : ndarray of shape (n_queries,)
             Codes of their labels, or values.
-
         objective : callable
             Maps outputs (n_queries, n_outputs) and labels to values (n_queries,), as tensors.
 
@@ -103,17 +98,10 @@ def stack_of_trainings(problem: TrainingProblem, codes: np.ndarray, seed: int) -
     ----------
     problem : TrainingProblem
         What is trained.
-
     codes : ndarray of shape (n_rows,)
         Group of each row.
-
     seed : int
         Of the initial weights and the order of the rows.
-
-    Returns
-    -------
-    stack : Stack
-        Ready to be trained.
 
     Raises
     ------

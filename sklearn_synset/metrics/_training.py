@@ -41,25 +41,18 @@ class TrainingProblem:
     ----------
     estimator : estimator or callable
         Never changed. A callable maps `(X, y, seed)` to a fitted predictor.
-
     X : array-like of shape (n_rows, n_features...)
         Training rows.
-
     y : ndarray of shape (n_rows,) or (n_rows, n_targets)
         Their target, as the estimator takes it: a net gets labels as codes.
-
     classes : ndarray of shape (n_classes,) or None
         Sorted labels; None for regression.
-
     label_codes : ndarray of shape (n_rows,) or None
         Code of each row's label.
-
     anew : bool, default=False
         Whether the module instance of a net is given new weights before each training.
-
     sample_weight : ndarray of shape (n_rows,), default=None
         Weight of each row, of a net with mean 1; all equal if None.
-
     loss : {"cross_entropy", "binary_cross_entropy", "squared_error"}, default="cross_entropy"
         Loss that goes with the target.
     """
@@ -90,7 +83,6 @@ class TrainingProblem:
         ----------
         rows : ndarray of shape (n_kept,)
             Their indices, ascending.
-
         seed : int
             Given to every `random_state` of the estimator, or to the callable.
 
@@ -136,13 +128,7 @@ class TrainingProblem:
         kept : ndarray of shape (n_rows,), dtype bool
             Rows to train on. A net that is not in a pipeline sees them in the order and in the
             minibatches that all rows would have from this seed, less those that are left out.
-
         seed : int
-            As of `train`.
-
-        Returns
-        -------
-        fitted : object
             As of `train`.
         """
         if self.net is not self.estimator:
@@ -208,7 +194,6 @@ class TrainingProblem:
         ----------
         X : array-like of shape (n_queries, n_features...)
             Queries.
-
         y : array-like of shape (n_queries,)
             Labels or values.
 
@@ -226,10 +211,8 @@ class TrainingProblem:
         ----------
         kept : ndarray of shape (n_sets, n_rows)
             True for the rows that are trained on.
-
         n_classes : int
             How many classes must be there.
-
         what : str
             What a set is, for the message.
 
@@ -264,29 +247,19 @@ def training_problem(
     ----------
     estimator : estimator or callable
         As the user gave it.
-
     X : array-like of shape (n_rows, n_features...)
         Training rows.
-
     y : array-like of shape (n_rows,) or (n_rows, n_targets)
         Labels or values.
-
     several : bool, default=False
         Whether it is trained from several seeds.
-
     sample_weight : array-like of shape (n_rows,), default=None
         Weight of each row; all equal if None.
-
-    Returns
-    -------
-    problem : TrainingProblem
-        Ready to be trained on any part.
 
     Raises
     ------
     TypeError
         If `estimator` cannot be trained, or not with weights.
-
     ValueError
         If `X` and `y` are of different lengths, or `y` holds no proper labels or values.
     """
@@ -329,13 +302,7 @@ def _check_takes_weights(estimator: Any) -> None:
 
 
 def check_trainable(estimator: object) -> None:
-    """Raise a TypeError unless something can be trained from scratch.
-
-    Parameters
-    ----------
-    estimator : object
-        As the user gave it.
-    """
+    """Raise a TypeError unless something can be trained from scratch."""
     final = estimator[-1] if isinstance(estimator, Pipeline) else estimator
     if isinstance(final, torch.nn.Module):
         raise TypeError(
@@ -355,18 +322,7 @@ def check_trainable(estimator: object) -> None:
 
 
 def final_net(estimator: object) -> NeuralNet | None:
-    """Return the skorch net that an estimator is, or that ends a pipeline.
-
-    Parameters
-    ----------
-    estimator : object
-        Any estimator.
-
-    Returns
-    -------
-    net : NeuralNet or None
-        None if there is none.
-    """
+    """Return the skorch net that an estimator is, or that ends a pipeline."""
     final = estimator[-1] if isinstance(estimator, Pipeline) else estimator
     return final if isinstance(final, NeuralNet) else None
 
@@ -378,7 +334,6 @@ def take_rows(X: Any, rows: np.ndarray) -> Any:
     ----------
     X : array-like of shape (n_rows, n_features...)
         All rows.
-
     rows : ndarray of shape (n_taken,)
         Indices.
 
@@ -393,18 +348,6 @@ def take_rows(X: Any, rows: np.ndarray) -> Any:
 @contextmanager
 def reproducibly(problem: TrainingProblem, seed: int) -> Iterator[None]:
     """Make what is computed inside depend on the seed alone, and leave no trace outside.
-
-    Parameters
-    ----------
-    problem : TrainingProblem
-        What is to be trained.
-
-    seed : int
-        Of the global generators inside the block.
-
-    Yields
-    ------
-    None
 
     Notes
     -----
@@ -433,23 +376,14 @@ def run_jobs(
     ----------
     function : callable
         Picklable.
-
     jobs : iterable of tuple
         Arguments of each call.
-
     n_total : int
         Their number.
-
     n_jobs : int or None
         How many to run at once.
-
     verbose : int
         Shows a progress bar if positive.
-
-    Yields
-    ------
-    result : object
-        Of the next job.
     """
     results = in_parallel(function, jobs, n_jobs=n_jobs)
     yield from tqdm(results, total=n_total, desc="retrain", unit="fit", disable=not verbose)
@@ -493,10 +427,5 @@ def count_rows(X: Any) -> int:
     ----------
     X : array-like of shape (n_rows, n_features...)
         The rows.
-
-    Returns
-    -------
-    n_rows : int
-        Their number.
     """
     return X.shape[0]
