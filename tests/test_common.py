@@ -29,7 +29,7 @@ def expected_failed_checks(estimator):
 
 
 @parametrize_with_checks(
-    [SynsetAttributor(solver="rewind", max_iter=4, n_steps=8, n_probes=2)],
+    [SynsetAttributor(solver="rewind", max_iter=2, n_steps=4, n_probes=0)],
     expected_failed_checks=lambda _: SHORT,
 )
 def test_a_short_distillation_passes_scikit_learns_checks(estimator, check):
