@@ -52,6 +52,7 @@ _WATCHES_ONLY = (
     TrainEndCheckpoint,
 )
 _READ = (Checkpoint, EarlyStopping, GradientNormClipping, LRScheduler)
+_SAMPLERS = (torch.utils.data.RandomSampler, torch.utils.data.SequentialSampler)
 _KNOWN_NETS = (NeuralNet, NeuralNetBinaryClassifier, NeuralNetClassifier, NeuralNetRegressor)
 # Methods that decide what a step of the training does.
 _STEPS = (
@@ -155,8 +156,6 @@ class Recipe:
         Inputs and targets of validation rows that are no training rows.
     has_validation : bool
         Whether each epoch ends with a pass over validation rows.
-    sampling_weight : ndarray of shape (n,) or None
-        How often a `WeightedRandomSampler` draws each row, with mean 1.
     is_entrywise : bool
         Whether one optimizer acts on many networks at once as on each of them alone.
     not_rewound : str or None
@@ -176,7 +175,6 @@ class Recipe:
     valid_rows: np.ndarray | None
     valid_data: tuple[np.ndarray, np.ndarray] | None
     has_validation: bool
-    sampling_weight: np.ndarray | None
     is_entrywise: bool
     not_rewound: str | None = None
     not_repeated: tuple[str, ...] = ()
@@ -251,6 +249,7 @@ def read_recipe(
     _check_methods(net)
     is_trained_on, valid_rows, valid_data = _read_split(net, y)
     is_trained_on &= ~ignored_rows(net, y).numpy()
+    _check_iterator(net, int(is_trained_on.sum()))
     recipe = recipe_of_net(
         net,
         link=link,
@@ -263,7 +262,6 @@ def read_recipe(
         valid_rows=valid_rows,
         valid_data=valid_data,
         has_validation=valid_rows is not None or valid_data is not None,
-        sampling_weight=_read_iterator(net, is_trained_on),
     )
     if recipe.stopping is None and getattr(net, "history", None):
         return replace(recipe, n_epochs=len(net.history))
@@ -278,7 +276,6 @@ OF_THE_TRAINING = (
     "valid_rows",
     "valid_data",
     "has_validation",
-    "sampling_weight",
 )
 
 
@@ -526,8 +523,8 @@ def _holds_indices(part: Any, n_rows: int) -> bool:
     return first.ndim == 0 and first.dtype.kind in "iu" and 0 <= int(first) < n_rows
 
 
-def _read_iterator(net: NeuralNet, is_trained_on: np.ndarray) -> np.ndarray | None:
-    """Check the loader, and return how often a sampler draws each row."""
+def _check_iterator(net: NeuralNet, n_rows: int) -> None:
+    """Refuse loaders and samplers that are not known, or a sampler of other rows."""
     if net.iterator_train is not DataLoader:
         raise NotReplayableError(
             f"iterator_train is {getattr(net.iterator_train, '__name__', net.iterator_train)!r}, "
@@ -537,20 +534,13 @@ def _read_iterator(net: NeuralNet, is_trained_on: np.ndarray) -> np.ndarray | No
     if "batch_sampler" in params or params.get("batch_size", net.batch_size) is None:
         raise NotReplayableError("the net has a batch_sampler of its own")
     sampler = params.get("sampler")
-    if sampler is None:
-        return None
     if isinstance(sampler, torch.utils.data.WeightedRandomSampler):
-        weight = sampler.weights.double().numpy()
-        if len(weight) != is_trained_on.sum():
+        if len(sampler.weights) != n_rows:
             raise NotReplayableError(
-                f"the sampler has {len(weight)} weights for {is_trained_on.sum()} training rows"
+                f"the sampler has {len(sampler.weights)} weights for {n_rows} training rows"
             )
-        full = np.zeros(len(is_trained_on))
-        full[is_trained_on] = weight / weight.mean()
-        return full
-    if type(sampler) in (torch.utils.data.RandomSampler, torch.utils.data.SequentialSampler):
-        return None
-    raise NotReplayableError(f"the sampler {type(sampler).__name__} is not known")
+    elif sampler is not None and type(sampler) not in _SAMPLERS:
+        raise NotReplayableError(f"the sampler {type(sampler).__name__} is not known")
 
 
 def _acts_on_entries(net: NeuralNet) -> bool:

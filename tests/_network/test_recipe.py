@@ -138,14 +138,6 @@ def test_rows_with_an_ignored_label_are_not_trained_on():
     np.testing.assert_array_equal(recipe.is_trained_on, np.arange(N) % 3 != 2)
 
 
-def test_a_sampler_says_how_often_each_row_is_drawn():
-    weights = np.linspace(1, 3, N)
-    recipe = read(
-        iterator_train__shuffle=False, iterator_train__sampler=WeightedRandomSampler(weights, N)
-    )
-    np.testing.assert_allclose(recipe.sampling_weight, weights / weights.mean())
-
-
 def test_a_trained_net_has_as_many_epochs_as_it_has_seen():
     net, X, y, _ = small_net()
     net.fit(X, y).partial_fit(X, y)
