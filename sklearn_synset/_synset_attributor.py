@@ -339,8 +339,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
             target, is_labels = label_codes(y, classes), classes is not None
             loss = loss_of_target(classes, y, self.estimator, self.task)
             check_objective(self.objective, loss, classes, target)
-            if sample_weight is not None:
-                sample_weight = check_sample_weight(sample_weight, X)
+            sample_weight = check_sample_weight(sample_weight, X)
             groups = None if groups is None else check_groups(groups, X)
             X, self._takes_integers = as_numbers(self.estimator, X, self.input_shape)
             self._row_shape = X.shape[1:]
@@ -349,9 +348,10 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
                     X, target, self.n_groups, classification=is_labels, random_state=random_state
                 )
             self.groups_, codes = numbered_groups(groups)
-            settings = {"sample_weight": sample_weight, "loss": loss}
-            self.estimators_, models = self._train(X, y, classes, random_state, settings)
-            X = module_rows(self.estimators_[0], X, self.input_shape)
+            training = {"classes": classes, "loss": loss, "sample_weight": sample_weight}
+            self.estimators_, models = self._train(X, y, random_state, training)
+            self.estimator_ = self.estimators_[0]
+            X = module_rows(self.estimator_, X, self.input_shape)
             rows = training_rows(models[0], X, y, codes, self.batch_size, sample_weight)
             use_one_thread_if_small(models[0], rows.X, len(self.groups_))
             plan = self._choose_plan(models, rows)
@@ -361,15 +361,12 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
             self._online, self._probes = leave_out_and_probe(
                 models, rows, distilled.synset, plan, self._leave_out(plan, seeds.starts), seeds
             )
-            objective = self._objective(models[0])
-            self.fidelity_ = fidelity_on_some_rows(
-                self._online, self._probes, X, target, objective, self.groups_, seeds.queries
-            )
+            probed = (self._online, self._probes, X, target, self._objective(models[0]))
+            self.fidelity_ = fidelity_on_some_rows(*probed, self.groups_, seeds.queries)
         self._representatives = representatives_of(rows, distilled.synset, is_whole=plan.is_whole)
         self._row_weight = as_array(rows.positive_weight)
         self._centres = group_centres(X, target, codes, None if classes is None else len(classes))
         self.classes_, self.group_labels_, self.plan_ = classes, groups, plan
-        self.estimator_ = self.estimators_[0]
         self._describe(distilled)
         warn_if_unfaithful(self.fidelity_)
         return self
@@ -635,11 +632,13 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         """Return some parameters by name."""
         return {name: getattr(self, name) for name in names}
 
-    def _train(self, X, y, classes, random_state, settings):
+    def _train(self, X, y, random_state, training):
         """Return the networks, as estimators and as functions; trained if they are not."""
-        settings |= self._given("n_models", "input_shape", "weight_decay", "task", "device")
+        settings = self._given("n_models", "input_shape", "weight_decay", "task", "device")
         settings |= self._given("n_jobs", "verbose") | {"class_order": self.classes}
-        return networks_from_seeds(self.estimator, X, y, classes, random_state, **settings)
+        return networks_from_seeds(
+            self.estimator, X, y, random_state=random_state, **training, **settings
+        )
 
     def _choose_plan(self, models, rows):
         """Return how groups are left out."""

@@ -99,12 +99,12 @@ def numbered_groups(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return groups, codes
 
 
-def check_sample_weight(sample_weight: object, X: np.ndarray) -> np.ndarray:
-    """Return the weight of each row's loss, with mean 1.
+def check_sample_weight(sample_weight: object, X: np.ndarray) -> np.ndarray | None:
+    """Return the weight of each row's loss, with mean 1; None if none is given.
 
     Parameters
     ----------
-    sample_weight : array-like of shape (n,)
+    sample_weight : array-like of shape (n,) or None
         Not negative, and not all 0.
     X : ndarray of shape (n, d...)
         Training rows.
@@ -119,6 +119,8 @@ def check_sample_weight(sample_weight: object, X: np.ndarray) -> np.ndarray:
     ValueError
         If there is not one for each row, or one is negative or not finite, or all are 0.
     """
+    if sample_weight is None:
+        return None
     refuse_masked(sample_weight, "sample_weight")
     weight = check_array(
         sample_weight, dtype=np.float64, ensure_2d=False, input_name="sample_weight"
