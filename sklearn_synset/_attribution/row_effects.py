@@ -43,7 +43,7 @@ class RowEffects:
     Leaving out row i, of weight :math:`s_i`, moves the trained weights by about
     :math:`\frac{s_i}{n} (H + \lambda)^{-1} (\bar g_i - \bar g)`, an influence function [1]_
     but for its gradient: :math:`\bar g_i` is the mean gradient of the row's loss along the path
-    on which the network is trained again from rewound weights, and :math:`\bar g` its mean over
+    on which the network is retrained from rewound weights, and :math:`\bar g` its mean over
     rows. At the trained weights alone, rows that were learnt long ago have no gradient left. H is
     the Gauss-Newton matrix at the trained weights, of the training rows if there are up to 2,000
     and of the synset otherwise, :math:`\lambda` the weight decay plus twice the

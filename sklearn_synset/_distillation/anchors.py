@@ -14,7 +14,7 @@ from sklearn_synset._retraining.removal import Retraining
 from sklearn_synset._retraining.rewinding import rewound
 from sklearn_synset._retraining.synset import Synset
 
-# Paths without a single group are too close to that of all of them to tell curvature.
+# Paths without a single group are too close to that of all of them to determine curvature.
 _SHARE_REMOVED = 0.2
 _FARTHEST = 10.0  # norm of an anchor's weights, over that of the trained ones
 

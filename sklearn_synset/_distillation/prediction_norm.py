@@ -31,7 +31,7 @@ class PredictionNorm:
     To first order, retraining answers a gradient error e by the displacement
     :math:`\delta = (H + \lambda)^{-1} e` of the weights. The squared norm of e is, up to a factor,
     :math:`\delta^\top H \delta`: what the displacement does to the outputs on the training rows,
-    weighted by how much their loss minds. Errors in directions of large curvature matter little,
+    weighted by the loss Hessian. Errors in directions of large curvature matter little,
     as retraining soon forgets them; so do those in flat ones, which no prediction shows.
     """
 

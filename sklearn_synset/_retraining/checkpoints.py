@@ -18,7 +18,7 @@ def checkpoints(
     retraining: Retraining,
     steps: Collection[int],
 ) -> dict[int, torch.Tensor]:
-    """Train again without some groups, and return the weights after some of the steps.
+    """Retrain without some groups, and return the weights after some of the steps.
 
     Parameters
     ----------

@@ -256,12 +256,12 @@ def _n_jobs_of(flops: float, n_networks: int) -> int:
 def with_shorter_steps(
     train: Callable[[Retraining], list[torch.Tensor]], retraining: Retraining
 ) -> list[torch.Tensor]:
-    """Train again, with shorter and shorter steps as long as it diverges.
+    """Retrain, with shorter and shorter steps as long as it diverges.
 
     Parameters
     ----------
     train : callable
-        Maps a retraining to what it leads to, (R, D) each; the last one tells if it diverged.
+        Maps a retraining to what it leads to, (R, D) each; the last one is not finite if it diverged.
     retraining : Retraining
         What to try first.
 

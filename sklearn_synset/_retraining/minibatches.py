@@ -19,7 +19,7 @@ def n_minibatches(synset: Synset, size: int | None = None) -> int:
 def minibatches(
     synset: Synset, seed: int, size: int | None = None, *, is_even: bool = True
 ) -> Iterator[Synset]:
-    r"""Deal a synset's rows out at random, pass after pass, without end.
+    r"""Split a synset's rows into random minibatches, pass after pass, without end.
 
     Parameters
     ----------

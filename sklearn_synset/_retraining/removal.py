@@ -95,7 +95,7 @@ def mean_loss(
 def removal_path(
     model: FunctionalModel, synset: Synset, kept: torch.Tensor, retraining: Retraining
 ) -> Iterator[torch.Tensor]:
-    """Train again without some groups, for several choices of them side by side.
+    """Retrain without some groups, for several choices of them side by side.
 
     Parameters
     ----------

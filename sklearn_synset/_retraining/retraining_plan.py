@@ -14,7 +14,7 @@ from sklearn_synset._retraining.synset import Synset, data_loss
 
 # Nesterov descent with this momentum is stable up to 1.36 over the largest curvature.
 _STEP_OVER_CURVATURE = 0.7
-_N_ITERATIONS_ON_MINIBATCH = 10  # another minibatch differs by more than the rest would tell
+_N_ITERATIONS_ON_MINIBATCH = 10  # another minibatch differs by more than further iterations change
 _N_HALVINGS = 40
 _INTERVAL = 5
 _ROWS_LOOKED_AT = 2000  # about, whether they are fitted

@@ -20,7 +20,7 @@ def has_normalisation(model: FunctionalModel) -> bool:
 
 
 def is_single_layer(model: FunctionalModel) -> bool:
-    """Tell whether the outputs are linear in the weights, as far as the shapes tell."""
+    """Tell whether the outputs are linear in the weights, judged by their shapes."""
     return sum(len(shape) > 1 for shape in model.shapes) == 1
 
 
@@ -30,7 +30,7 @@ def curves_steadily(model: FunctionalModel) -> bool:
 
 
 def rewound(model: FunctionalModel, rewind: float) -> torch.Tensor:
-    r"""Return weights from earlier in a training, as far as the trained ones tell.
+    r"""Return an estimate of the weights from earlier in a training.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ def rank_correlations(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     Returns
     -------
     correlations : ndarray of shape (n_queries,)
-        In [-1, 1]; 0 where one of the two is constant, as it then tells no order.
+        In [-1, 1]; 0 where one of the two is constant, as it then has no order.
 
     Notes
     -----

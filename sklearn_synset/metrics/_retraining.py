@@ -122,7 +122,7 @@ def retraining(
     Raises
     ------
     TypeError
-        If the estimator cannot be trained from scratch, or tells no margin.
+        If the estimator cannot be trained from scratch, or has no margin.
     ValueError
         If arrays do not fit each other, there are fewer than two groups, a parameter has no proper
         value, a class would be missing from a training set (but for nets, whose outputs do not
