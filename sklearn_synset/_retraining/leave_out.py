@@ -261,7 +261,7 @@ def with_shorter_steps(
     Parameters
     ----------
     train : callable
-        Maps a retraining to what it leads to, (R, D) each; the last one is not finite if it diverged.
+        Maps a retraining to what it leads to, (R, D) each; the last is not finite if it diverged.
     retraining : Retraining
         What to try first.
 

@@ -50,8 +50,9 @@ def stage_of(model, synset, rows=None, models=None, n_halves=None, how=HOW):
     kept = removals(synset, n_halves, seed=0)
     rows = rows_of(synset) if rows is None else rows
     plan = Plan("rewind", 0, False, 0, 0, n_halves, how.rewind, ())
-    plan = choose_rewinding(plan, model, synset, how.seed)
-    return leave_groups_out(models or [model], synset, how, None, kept, rows, plan)[0]
+    models = models or [model]
+    plan = choose_rewinding(plan, models[0], synset, how.seed)
+    return leave_groups_out(models, synset, how, None, kept, rows, plan)[0]
 
 
 def without(stage, removed):
