@@ -66,5 +66,4 @@ def test_of_several_weights_the_largest_finite_curvature_counts():
     points = [torch.tensor([1.0]), torch.tensor([2.0]), torch.tensor([torch.inf])]
     generator = torch.Generator().manual_seed(0)
     assert largest_curvature_at(points, loss, generator) == pytest.approx(48)
-    assert largest_curvature_at(points, loss, generator, torch.tensor([0.5])) == pytest.approx(12)
     assert largest_curvature_at(points[2:], loss, generator) == 0
