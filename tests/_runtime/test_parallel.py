@@ -217,6 +217,7 @@ def nested(n):
     return list(in_parallel(pow, [(each, 2) for each in range(n)], n_jobs=2))
 
 
+@pytest.mark.slow
 def test_a_job_may_start_jobs():
     with joblib.parallel_config(backend="threading"):
         finished = []
