@@ -290,7 +290,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
     @_fit_context(prefer_skip_nested_validation=False)
     @all_or_nothing
     def fit(self, X, y=None, groups=None, sample_weight=None):
-        r"""Train the network if it is not, and leave each group out of its training.
+        """Train the network if it is not, and leave each group out of its training.
 
         Parameters
         ----------
@@ -304,8 +304,8 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         groups : array-like of shape (n_rows,), default=None
             Label of each row's group; k-means within each class if None.
         sample_weight : array-like of shape (n_rows,), default=None
-            Weight of each row's loss in the training, see Notes; all equal if None. Of a network
-            that is trained already, the weights that it was trained with.
+            Weight of each row's loss in the training, as the user guide defines it; all equal if
+            None. Of a network that is trained already, the weights that it was trained with.
 
         Returns
         -------
@@ -323,14 +323,6 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
             If the predicted effects agree badly with those measured on real rows.
         UserWarning
             If a net's training cannot be repeated, or a repeated one gives another network.
-
-        Notes
-        -----
-        With weights :math:`s_i`, over their mean, the loss of a minibatch B is the weighted mean
-        :math:`\sum_{i \in B} s_i \ell_i / \sum_{i \in B} s_i c_i` with class weights :math:`c_i`
-        (1 without), or the numerator for `reduction="sum"`. A row of weight 0 has no loss, but
-        keeps its place in the minibatches and in the statistics of batch normalisations.
-        Validation rows count equally. In full batches, integer weights act as repeated rows.
         """
         X, y = training_data(self, X, y)
         with keep_global_state():

@@ -230,7 +230,7 @@ def embedding_bag():
 
 
 def bag_of_offsets():
-    """Return an embedding bag that is told where rows start."""
+    """Return an embedding bag with the offsets at which rows start."""
 
     def run(net, X):
         return net.head(net.bag(X.flatten(), torch.arange(0, X.numel(), X.shape[1])))
