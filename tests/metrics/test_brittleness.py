@@ -7,7 +7,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from sklearn_synset.datasets import make_planted_influence
 from sklearn_synset.metrics import brittleness
-from tests.metrics.test_retraining import net
+from tests.metrics.nets import net
 
 SHARES = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4)
 

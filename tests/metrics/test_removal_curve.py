@@ -11,7 +11,7 @@ from torch import nn
 
 from sklearn_synset.datasets import flip_labels
 from sklearn_synset.metrics import removal_curve
-from tests.metrics.test_retraining import net
+from tests.metrics.nets import net
 
 
 def count_rows(X, y, seed):
