@@ -6,8 +6,9 @@ import torch
 from skorch import NeuralNet
 
 from sklearn_synset._network.functional_model import FunctionalModel
-from sklearn_synset._network.recipe import OF_THE_TRAINING, Recipe, recipe_of_net
+from sklearn_synset._network.recipe import Recipe
 from sklearn_synset._replay.generic_recipe import usual_recipe
+from sklearn_synset._wrapping.read_recipe import OF_THE_TRAINING, recipe_of_net
 
 
 def recipe_state(recipe: Recipe, *, is_generic: bool) -> dict[str, Any]:

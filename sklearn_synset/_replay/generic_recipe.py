@@ -10,19 +10,14 @@ from skorch.callbacks import LRScheduler
 from sklearn_synset._curvature.power_iteration import largest_curvature_at
 from sklearn_synset._data.training_data import TrainingRows
 from sklearn_synset._network.functional_model import FunctionalModel
-from sklearn_synset._network.recipe import (
-    NotReplayableError,
-    Recipe,
-    ResetModule,
-    Schedule,
-    read_recipe,
-)
+from sklearn_synset._network.recipe import NotReplayableError, Recipe, Schedule
 from sklearn_synset._replay.replay import replay
 from sklearn_synset._replay.rows import replayed_training_rows
 from sklearn_synset._retraining.removal import mean_loss
 from sklearn_synset._retraining.row_sample import sample_of_rows
 from sklearn_synset._retraining.synset import Synset, data_loss
 from sklearn_synset._runtime.torch_interop import keep_global_state
+from sklearn_synset._wrapping.read_recipe import ResetModule, read_recipe
 
 _STEP_TIMES_LAYERS = 0.8  # over curvature, which rises more during training, the deeper the network
 _SMALLEST_CURVATURE = 1e-6

@@ -15,7 +15,7 @@ from sklearn_synset._data.target import n_outputs
 from sklearn_synset._network.checks import probe, reshape_rows
 from sklearn_synset._network.functional_model import FunctionalModel, copy_module, freeze
 from sklearn_synset._network.last_layer import check_last_layer
-from sklearn_synset._network.recipe import NotReplayableError, Recipe, read_recipe
+from sklearn_synset._network.recipe import NotReplayableError, Recipe
 from sklearn_synset._network.row_loss import why_not_rewound
 from sklearn_synset._runtime.torch_interop import (
     as_tensor,
@@ -29,6 +29,7 @@ from sklearn_synset._wrapping.module_rows import (
     check_training_rows,
     module_rows,
 )
+from sklearn_synset._wrapping.read_recipe import read_recipe
 from sklearn_synset._wrapping.rows_for_net import rows_for_net
 from sklearn_synset._wrapping.skorch_net import (
     check_net_is_fitted,

@@ -18,13 +18,8 @@ from skorch.helper import predefined_split
 from torch import nn
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler, WeightedRandomSampler
 
-from sklearn_synset._network.recipe import (
-    NotReplayableError,
-    RefusedTrainingError,
-    ResetModule,
-    Stopping,
-    read_recipe,
-)
+from sklearn_synset._network.recipe import NotReplayableError, RefusedTrainingError, Stopping
+from sklearn_synset._wrapping.read_recipe import ResetModule, read_recipe
 from tests.problems import mlp
 from tests.replayed import N, SmallMLP, small_net
 
