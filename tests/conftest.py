@@ -10,30 +10,18 @@ from sklearn.datasets import load_diabetes, load_digits, load_iris, load_wine
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils import Bunch
 from torch import nn
 
 from sklearn_synset import SynsetAttributor
+from tests.fitted import OPTIONS, fitted
 from tests.problems import FAST, mlp, train
-
-OPTIONS = {"max_iter": 8, "n_steps": 10, "n_probes": 3, "random_state": 0}
-
-
-def _fitted(estimator, X, y, X_query, y_query, **fit_params):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        estimator.fit(X, y, **fit_params)
-    attributor = estimator[-1] if hasattr(estimator, "steps") else estimator
-    return Bunch(
-        estimator=estimator, attributor=attributor, X=X, y=y, X_query=X_query, y_query=y_query
-    )
 
 
 @pytest.fixture(scope="session")
 def digits():
     X, y = load_digits(return_X_y=True)
     attributor = SynsetAttributor(n_groups=20, synset_size=2, **OPTIONS)
-    return _fitted(attributor, X[:200], y[:200], X[200:210], y[200:210])
+    return fitted(attributor, X[:200], y[:200], X[200:210], y[200:210])
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +33,7 @@ def wine():
     places = np.array(["north slope", "south slope", "cellar of the old monastery"])
     groups = places[np.arange(len(X)) % 3]
     pipeline = make_pipeline(StandardScaler(), SynsetAttributor(**OPTIONS))
-    return _fitted(
+    return fitted(
         *(pipeline, X[::2], y[::2], X[1:21:2], y[1:21:2]),
         synsetattributor__groups=groups[::2],
     )
@@ -55,7 +43,7 @@ def wine():
 def diabetes():
     X, y = load_diabetes(return_X_y=True, as_frame=True)
     attributor = SynsetAttributor(n_groups=8, synset_size=2, **OPTIONS)
-    return _fitted(attributor, X[:150], y[:150], X[150:160], y[150:160])
+    return fitted(attributor, X[:150], y[:150], X[150:160], y[150:160])
 
 
 @pytest.fixture(scope="session")

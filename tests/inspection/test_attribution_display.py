@@ -12,7 +12,7 @@ from sklearn_synset import SynsetAttributor
 from sklearn_synset.inspection import AttributionDisplay
 from sklearn_synset.inspection._attribution_display import notes_on_groups
 from sklearn_synset.inspection._plotting import HELPS, HURTS
-from tests.inspection.conftest import OPTIONS, fitted
+from tests.fitted import OPTIONS, fitted
 from tests.inspection.reading import assert_readable, lightness
 
 SIZES = [(n_queries, n_groups) for n_queries in (1, 10, 200) for n_groups in (2, 100)]

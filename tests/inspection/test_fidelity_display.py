@@ -7,7 +7,7 @@ from sklearn_synset import SynsetAttributor
 from sklearn_synset._probes.fidelity import fidelity_score
 from sklearn_synset._statistics.rank_correlation import mean_rank_correlation
 from sklearn_synset.inspection import FidelityDisplay
-from tests.inspection.conftest import OPTIONS
+from tests.fitted import OPTIONS
 from tests.inspection.reading import assert_readable
 
 
