@@ -1,13 +1,12 @@
 """Training networks with and without groups as the explained network was trained."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
 
 from sklearn_synset._network.plain_layers import with_plain_layers
 from sklearn_synset._network.recipe import Recipe, Stopping
-from sklearn_synset._replay.chain import shared_mask
 from sklearn_synset._replay.optimizers import StackedOptimizer
 from sklearn_synset._replay.row_order import epochs_of_synset, epochs_of_training
 from sklearn_synset._replay.rows import ReplayedRows
@@ -93,13 +92,13 @@ def can_mix_seeds(recipe: Recipe, X: torch.Tensor) -> bool:
     Returns
     -------
     can : bool
-        For chains of layers that are trained by one optimizer.
+        If each operation of the networks has a rule, and one optimizer trains them.
     """
     if recipe.needs_own_optimizers:
         return False
     with keep_global_state(0), torch.enable_grad():
         network = StackedNetwork([(recipe.initialised().module_, 1)], X)
-    return network.chain is not None
+    return network.is_graph
 
 
 class _Block:
@@ -136,28 +135,35 @@ class _Order:
         sizes = torch.tensor([block.n_networks for block in blocks])
         self.block_of = torch.repeat_interleave(torch.arange(len(blocks)), sizes)
 
-    def epoch(self) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
-        """Yield positions (b,) that all networks see, or (S, b) and the block of each network."""
+    def epoch(self) -> Iterator[torch.Tensor]:
+        """Yield positions (S, b) of the rows that each of S blocks sees."""
         if len(self.blocks) == 1:
-            # Dropout masks are drawn in between, from the same generator.
+            # Other random numbers are drawn in between, from the same generator.
             with self.blocks[0].own_generator():
                 for batch in self.blocks[0].next_epoch():
-                    yield batch, None
+                    yield batch[None]
             return
         by_block = []
         for block in self.blocks:
             with block.own_generator():
                 by_block.append(block.next_epoch())
         for batches in zip(*by_block, strict=True):
-            yield torch.stack(batches), self.block_of
+            yield torch.stack(batches)
 
-    def draw_mask(self, layer: torch.nn.Dropout, values: torch.Tensor) -> torch.Tensor:
-        """Draw the mask (R, b, c) of a dropout, for each block from its own generator."""
-        masks = []
+    @property
+    def sizes(self) -> list[int]:
+        """Networks in each block."""
+        return torch.bincount(self.block_of, minlength=len(self.blocks)).tolist()
+
+    def draw(self, make: Callable[[], torch.Tensor]) -> torch.Tensor:
+        """Return what a function draws from the generator of each block, (S, ...)."""
+        if len(self.blocks) == 1:
+            return make()[None]
+        found = []
         for block in self.blocks:
             with block.own_generator():
-                masks.append(shared_mask(layer, values))
-        return torch.stack(masks)[self.block_of]
+                found.append(make())
+        return torch.stack(found)
 
 
 def _train_one_epoch(
@@ -171,17 +177,15 @@ def _train_one_epoch(
     """Take the steps of an epoch; return the mean loss (R,) of its minibatches."""
     total, n_seen = torch.zeros(len(weight)).to(weight), 0
     parameters = list(networks.parameters.values())
-    for batch, block_of in order.epoch():
-        X, targets = rows.shaped(rows.X[batch.flatten()]), rows.targets[batch]
-        of_row = None if rows.sample_weight is None else rows.sample_weight[batch]
-        if block_of is None:
-            own = weight[:, batch]
-        else:
-            own = weight.gather(1, batch[block_of])
-            X, targets = X.unflatten(0, batch.shape)[block_of], targets[block_of]
-            of_row = None if of_row is None else of_row[block_of]
-        outputs = networks.training_outputs(X, own, None if block_of is None else order.draw_mask)
-        loss = recipe.loss.mean(outputs, targets, own if of_row is None else own * of_row)
+    sizes = order.sizes
+    for batch in order.epoch():
+        X = rows.shaped(rows.X[batch.flatten()]).unflatten(0, batch.shape)
+        seen = batch[0] if len(sizes) == 1 else batch[order.block_of]
+        own = weight[:, seen] if len(sizes) == 1 else weight.gather(1, seen)
+        outputs = networks.training_outputs(X, own, sizes, order.draw)
+        if rows.sample_weight is not None:
+            own = own * rows.sample_weight[seen]
+        loss = recipe.loss.mean(outputs, rows.targets[seen], own)
         gradients = torch.autograd.grad(loss.sum(), parameters, allow_unused=True)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             # Steps in one operation take gradients for contiguous.

@@ -9,9 +9,13 @@ from torch import nn
 from torch.func import functional_call, vmap
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from sklearn_synset._replay.chain import chain_of, run_chain, shared_mask
-
-STATISTICS = ("running_mean", "running_var")
+from sklearn_synset._replay.network_graph import (
+    STATISTICS,
+    Pass,
+    graphs_of,
+    shares,
+    unbiased,
+)
 
 
 class _WeightedNorm(nn.Module):
@@ -39,7 +43,7 @@ class _WeightedNorm(nn.Module):
             normalised = _scaled(values, *stored, affine, self.eps)
         else:
             mean, variance, n_values = _moments(values, self.row_weight)
-            self.seen = (mean, _unbiased(variance, n_values))
+            self.seen = (mean, unbiased(variance, n_values))
             normalised = _scaled(values, mean, variance, affine, self.eps)
         return normalised.transpose(1, 2).reshape(inputs.shape)
 
@@ -47,27 +51,17 @@ class _WeightedNorm(nn.Module):
 def _moments(
     values: torch.Tensor, row_weight: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return weighted mean and variance (..., c) of values (..., b, p, c), and their number."""
-    n_places, tiny = values.shape[-2], torch.finfo(values.dtype).tiny
-    share = row_weight / (row_weight.sum(-1, keepdim=True) * n_places).clamp(min=tiny)
-    weight = share[..., None, None]
-    mean = (weight * values).sum((-3, -2))
-    variance = (weight * (values - mean[..., None, None, :]).square()).sum((-3, -2))
-    return mean, variance, (row_weight > 0).sum(-1, keepdim=True) * n_places
-
-
-def _unbiased(variance: torch.Tensor, n_values: torch.Tensor) -> torch.Tensor:
-    return variance * n_values / (n_values - 1).clamp(min=1)
+    """Return weighted mean and variance (c) of values (b, p, c), and their number."""
+    share, n_values = shares(row_weight[None], values.shape[1])
+    weight = share.reshape(*values.shape[1::-1], 1).transpose(0, 1)
+    mean = (weight * values).sum((0, 1))
+    return mean, (weight * (values - mean).square()).sum((0, 1)), n_values[0]
 
 
 def _scaled(values, mean, variance, affine, epsilon: float) -> torch.Tensor:
-    """Normalise values (..., b, p, c) by moments (..., c)."""
-    scale = (variance + epsilon).rsqrt()
-    if affine is None:
-        return (values - mean[..., None, None, :]) * scale[..., None, None, :]
-    scale = scale * affine[0]
-    shift = affine[1] - mean * scale
-    return values * scale[..., None, None, :] + shift[..., None, None, :]
+    """Normalise values (b, p, c) by moments (c)."""
+    normalised = (values - mean) * (variance + epsilon).rsqrt()
+    return normalised if affine is None else normalised * affine[0] + affine[1]
 
 
 class StackedNetwork:
@@ -79,7 +73,7 @@ class StackedNetwork:
         Modules with the weights that networks start from, and how many start from each: K in all.
 
     X : Tensor of shape (2, d...)
-        Rows to try `vmap` on. Where it fails, networks run one after the other.
+        Rows to try ways of running the networks on.
 
     Attributes
     ----------
@@ -89,113 +83,95 @@ class StackedNetwork:
     statistics : dict of str to Tensor
         Running means and variances (K, c) of batch normalisations.
 
+    is_graph : bool
+        Whether there is a rule for each operation of the networks; they run by `vmap` otherwise.
+
     is_loop : bool
-        Whether the networks run one after the other.
+        Whether the networks run one after the other, as `vmap` cannot run them.
     """
 
     def __init__(self, starts: list[tuple[nn.Module, int]], X: torch.Tensor) -> None:
-        parts = [(_with_weighted_norms(copy.deepcopy(module)), n) for module, n in starts]
-        self.module = parts[0][0].train()
+        modules = [(copy.deepcopy(module), n) for module, n in starts]
+        first = modules[0][0]
         self.parameters = {
-            name: torch.cat([_repeated(part.get_parameter(name), n) for part, n in parts])
-            for name, parameter in self.module.named_parameters()
+            name: torch.cat([_repeated(part.get_parameter(name), n) for part, n in modules])
+            for name, parameter in first.named_parameters()
             if parameter.requires_grad
         }
         for parameter in self.parameters.values():
             parameter.requires_grad_()
-        self.chain = chain_of(self.module, _WeightedNorm)
-        self.module.requires_grad_(False)
+        self._graphs = graphs_of(first, set(self.parameters), X)
+        self._skipped: str | None = None
+        modules = [(_with_weighted_norms(module), n) for module, n in modules]
+        self.module = first.train().requires_grad_(False)
         self.norms = [
-            name for name, part in self.module.named_modules() if isinstance(part, _WeightedNorm)
+            name for name, part in first.named_modules() if isinstance(part, _WeightedNorm)
         ]
         self.statistics = {
             f"{name}.{each}": torch.cat(
-                [_repeated(part.get_buffer(f"{name}.{each}"), n) for part, n in parts]
+                [_repeated(part.get_buffer(f"{name}.{each}"), n) for part, n in modules]
             )
             for name in self.norms
             for each in STATISTICS
         }
-        if self.chain is not None and not self._can_run(X):
-            self.chain = None
         self._n_updates = 0
         self.is_loop = False
-        self.is_loop = self.chain is None and not self._can_run(X)
+        self.is_loop = not self.is_graph and not self._can_run(X)
 
     @property
     def n_networks(self) -> int:
         """K, the number of networks."""
         return len(next(iter(self.parameters.values())))
 
+    @property
+    def is_graph(self) -> bool:
+        """Whether there is a rule for each operation."""
+        return self._graphs is not None
+
     def training_outputs(
         self,
         X: torch.Tensor,
         row_weight: torch.Tensor,
-        draw_mask: Callable[[nn.Dropout, torch.Tensor], torch.Tensor] | None = None,
+        sizes: list[int] | None = None,
+        draw: Callable | None = None,
     ) -> torch.Tensor:
         """Return the outputs (K, b, c) in training mode, and update the running statistics.
 
         Parameters
         ----------
-        X : Tensor of shape (b, d...), or (K, b, d...)
-            A minibatch.
+        X : Tensor of shape (S, b, d...)
+            A minibatch for each block of networks; S is 1 unless `is_graph`.
 
         row_weight : Tensor of shape (K, b)
             Weight of each row for each network, in the statistics of batch normalisations.
 
-        draw_mask : callable, default=None
-            For chains, where each network has a minibatch of its own: maps a dropout and the
-            values (K, b, c) that it is given to its mask for them.
+        sizes : list of int, default=None
+            Networks in each block; None for a single one.
+
+        draw : callable, default=None
+            As of `Pass`; by default from torch's generator, for a single block.
 
         Returns
         -------
         outputs : Tensor of shape (K, b, c)
             Differentiable by `parameters`.
         """
-        outputs, seen = self._pass(X, row_weight, draw_mask)
+        if self._graphs is None:
+            outputs, found = self._run(self._training_pass(X[0]), (self.parameters, row_weight))
+            seen = dict(zip(self.norms, found, strict=True))
+        else:
+            sizes = sizes or [self.n_networks]
+            run = Pass(self.parameters, sizes, draw or _drawn_once, row_weight)
+            outputs, seen = self._graphs[0](run, X), run.seen
         self._update(seen)
         return outputs
-
-    def _pass(self, X: torch.Tensor, row_weight: torch.Tensor, draw_mask: Callable | None = None):
-        """Return the outputs (K, b, c) in training mode, and the statistics of each norm."""
-        if self.chain is None:
-            return self._run(self._training_pass(X), (self.parameters, row_weight))
-        seen = []
-
-        def normalise(name, values):
-            norm = cast(_WeightedNorm, self.module.get_submodule(name))
-            mean, variance, n_values = _moments(values[..., None, :], row_weight)
-            seen.append((mean, _unbiased(variance, n_values)))
-            affine = self._affine(name)
-            return _scaled(values[..., None, :], mean, variance, affine, norm.eps)[..., 0, :]
-
-        outputs = run_chain(
-            self.chain,
-            self.parameters,
-            X,
-            normalise,
-            draw_mask or shared_mask,
-            is_stacked=draw_mask is not None,
-        )
-        return outputs, seen
-
-    def _affine(self, name: str) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """Return scale and shift (K, c) of a norm, None if it has none."""
-        if f"{name}.weight" not in self.parameters:
-            return None
-        return self.parameters[f"{name}.weight"], self.parameters[f"{name}.bias"]
 
     @torch.no_grad()
     def outputs(self, X: torch.Tensor) -> torch.Tensor:
         """Return the outputs (K, n, c) of rows (n, d...) in evaluation mode."""
-        if self.chain is not None:
-
-            def normalise(name, values):
-                norm = cast(_WeightedNorm, self.module.get_submodule(name))
-                mean, variance = (self.statistics[f"{name}.{each}"] for each in STATISTICS)
-                affine = self._affine(name)
-                return _scaled(values[..., None, :], mean, variance, affine, norm.eps)[..., 0, :]
-
-            return run_chain(self.chain, self.parameters, X, normalise)
+        if self._graphs is not None:
+            run = Pass(self.parameters, [self.n_networks], statistics=self.statistics)
+            return self._graphs[1](run, X[None], self._skipped)
 
         def one(parameters, statistics):
             return _flat(functional_call(self.module, parameters | statistics, (X,)))
@@ -210,8 +186,7 @@ class StackedNetwork:
         """Let a layer without weights return what it is given."""
         parent, _, own = name.rpartition(".")
         setattr(self.module.get_submodule(parent), own, nn.Identity())
-        if self.chain is not None:
-            self.chain = [(each, layer) for each, layer in self.chain if each != name]
+        self._skipped = name
 
     def state(self) -> dict[str, torch.Tensor]:
         """Return weights and statistics (K, ...), detached."""
@@ -233,9 +208,9 @@ class StackedNetwork:
         return one
 
     @torch.no_grad()
-    def _update(self, seen: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
+    def _update(self, seen: dict[str, tuple[torch.Tensor, torch.Tensor]]) -> None:
         self._n_updates += 1
-        for name, moments in zip(self.norms, seen, strict=True):
+        for name, moments in seen.items():
             momentum = cast(_WeightedNorm, self.module.get_submodule(name)).momentum
             share = 1 / self._n_updates if momentum is None else momentum
             for each, moment in zip(STATISTICS, moments, strict=True):
@@ -256,7 +231,7 @@ class StackedNetwork:
         state = torch.get_rng_state()
         weight = next(iter(self.parameters.values())).new_ones(self.n_networks, len(X))
         try:
-            outputs, _ = self._pass(X, weight)
+            outputs, _ = self._run(self._training_pass(X), (self.parameters, weight))
             torch.autograd.grad(outputs.sum(), list(self.parameters.values()), allow_unused=True)
         except (RuntimeError, NotImplementedError, ValueError):
             return False
@@ -273,6 +248,10 @@ def _with_weighted_norms(module: nn.Module) -> nn.Module:
         else:
             _with_weighted_norms(part)
     return module
+
+
+def _drawn_once(make: Callable[[], torch.Tensor]) -> torch.Tensor:
+    return make()[None]
 
 
 def _repeated(tensor: torch.Tensor, n: int) -> torch.Tensor:

@@ -54,17 +54,17 @@ def problem(request):
     return request.param, StackedNetwork([(first, 2), (second, 1)], X[:2]), first
 
 
-def test_a_stack_runs_as_a_chain_at_once_or_one_by_one(problem):
+def test_a_stack_runs_by_rules_or_one_by_one(problem):
     name, stack, _ = problem
     assert stack.n_networks == 3
-    assert (stack.chain is not None) is (name == "chain")
+    assert stack.is_graph is (name != "recurrent")
     assert stack.is_loop is (name == "recurrent")
 
 
 def test_outputs_and_gradients_are_those_of_single_networks(problem):
     _, stack, module = problem
     networks = [alone(stack, module, k).train() for k in range(3)]
-    found = stack.training_outputs(X, torch.ones(3, len(X)).to(X))
+    found = stack.training_outputs(X[None], torch.ones(3, len(X)).to(X))
     gradients = torch.autograd.grad(found.square().sum(), list(stack.parameters.values()))
     for k, network in enumerate(networks):
         outputs = network(X)
@@ -83,7 +83,7 @@ def test_rows_without_weight_do_not_enter_the_statistics(problem):
     weight = torch.ones(3, len(X)).to(X)
     weight[1, 3:] = 0
     expected = alone(stack, module, 1).train()
-    found = stack.training_outputs(X, weight)
+    found = stack.training_outputs(X[None], weight)
     torch.testing.assert_close(found[1, :3], expected(X[:3]))
     torch.testing.assert_close(stack.outputs(X)[1], expected.eval()(X).detach())
 
@@ -92,7 +92,7 @@ def test_dropout_masks_are_shared():
     module = seeded(lambda: nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5))).double()
     stack = StackedNetwork([(module, 2)], X[:2])
     with torch.random.fork_rng():
-        outputs = stack.training_outputs(X, torch.ones(2, len(X)).to(X)).detach()
+        outputs = stack.training_outputs(X[None], torch.ones(2, len(X)).to(X)).detach()
     assert torch.equal(outputs[0], outputs[1]) and (outputs == 0).any()
     assert (stack.outputs(X) != 0).all()
 
@@ -101,7 +101,7 @@ def test_the_module_that_is_stacked_stays_as_it_was():
     module = chain().double().eval()
     before = copy.deepcopy(module.state_dict())
     stack = StackedNetwork([(module, 2)], X[:2])
-    stack.training_outputs(X, torch.ones(2, len(X)).to(X))
+    stack.training_outputs(X[None], torch.ones(2, len(X)).to(X))
     assert not module.training and isinstance(module[1], nn.BatchNorm1d)
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
 
@@ -110,6 +110,6 @@ def test_frozen_weights_are_not_trained():
     module = chain().double()
     module[0].weight.requires_grad_(False)
     stack = StackedNetwork([(module, 2)], X[:2])
-    assert "0.weight" not in stack.parameters and stack.chain is None
+    assert "0.weight" not in stack.parameters and not stack.is_graph
     expected = functional_call(module.eval(), {}, (X,)).detach()
     torch.testing.assert_close(stack.outputs(X)[0], expected)
