@@ -9,13 +9,8 @@ from torch import nn
 from torch.func import functional_call, vmap
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from sklearn_synset._replay.network_graph import (
-    STATISTICS,
-    Pass,
-    graphs_of,
-    shares,
-    unbiased,
-)
+from sklearn_synset._replay.network_graph import graphs_of
+from sklearn_synset._replay.operation_rules import STATISTICS, Pass, shares, unbiased
 
 
 class _WeightedNorm(nn.Module):
