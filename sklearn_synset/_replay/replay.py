@@ -7,6 +7,7 @@ import torch
 
 from sklearn_synset._network.plain_layers import with_plain_layers
 from sklearn_synset._network.recipe import Recipe, Stopping
+from sklearn_synset._replay.course import Course
 from sklearn_synset._replay.optimizers import StackedOptimizer
 from sklearn_synset._replay.row_order import epochs_of_synset, epochs_of_training
 from sklearn_synset._replay.rows import ReplayedRows
@@ -17,7 +18,10 @@ _FEWEST_TO_DROP = 4
 
 
 def replay(
-    recipe: Recipe, rows: ReplayedRows, blocks: list[tuple[int, torch.Tensor]]
+    recipe: Recipe,
+    rows: ReplayedRows,
+    blocks: list[tuple[int, torch.Tensor]],
+    course: Course | None = None,
 ) -> StackedNetwork:
     """Train one network for each choice of groups.
 
@@ -32,7 +36,10 @@ def replay(
     blocks : list of tuple
         Networks that share a seed, and so their initial weights, the order of the rows and the
         dropout masks: the seed, and for each network 1 for the groups that it is trained on,
-        (R, K). Several only where `can_mix_seeds`.
+        (R, K), or a weight. Several only where `can_mix_seeds`.
+
+    course : Course, default=None
+        Keeps the weights of all networks after some epochs.
 
     Returns
     -------
@@ -63,6 +70,8 @@ def replay(
             if watch is not None:
                 watch.look_at(watched, alive, networks)
             optimizer.end_epoch(watched)
+            if course is not None:
+                course.end_epoch(networks.state(), alive)
             if watch is None:
                 continue
             goes_on = watch.goes_on[alive]

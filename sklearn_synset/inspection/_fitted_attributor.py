@@ -135,41 +135,6 @@ def objective_values(attributor: SynsetAttributor, X, y=None, objective=None) ->
     return attributor._online.objectives(X, target, function)
 
 
-def suggested_labels(attributor: SynsetAttributor, X, y, rows: np.ndarray) -> np.ndarray:
-    """Return the label with which a row scores highest when it stays in its group.
-
-    Parameters
-    ----------
-    attributor : SynsetAttributor
-        Fitted, on labels.
-
-    X : array-like of shape (n, n_features...)
-        Its inputs.
-
-    y : array-like of shape (n,)
-        Their given labels, which say what group they fall in.
-
-    rows : ndarray of shape (m,)
-        Positions of the wanted rows.
-
-    Returns
-    -------
-    labels : ndarray of shape (m,)
-        Of `classes_`. Each label is scored as `SynsetAttributor.score_samples` does, but with the
-        group left out that the row falls in by its given label.
-    """
-    X, given = (array[rows] for array in attributor._check_queries(X, y))
-    classes = np.asarray(attributor.classes_)
-    n_classes = len(classes)
-    scores = attributor._online.out_of_fold_objectives(
-        np.repeat(X, n_classes, axis=0),
-        np.tile(np.arange(n_classes), len(X)),
-        np.repeat(attributor._centres.assign(X, given), n_classes),
-        attributor._objective(attributor._online.models[0]),
-    )
-    return classes[np.reshape(scores, (-1, n_classes)).argmax(1)]
-
-
 def names_of_inputs(estimator: object, X=None):
     """Return the names of the features that the attributor sees, as far as they are known.
 

@@ -8,7 +8,6 @@ from sklearn_synset.inspection._contact_sheet import draw_tile, prepare_sheet, s
 from sklearn_synset.inspection._fitted_attributor import (
     predictions,
     quantity_and_unit,
-    suggested_labels,
     unwrapped,
 )
 from sklearn_synset.inspection._plotting import (
@@ -28,7 +27,6 @@ from sklearn_synset.inspection._shown_rows import (
 )
 from sklearn_synset.inspection._side_table import draw_columns, text_of
 
-_NETWORKS = "the trained network and early retrainings"
 _N_COLUMNS = 6  # of pictures
 _LINE, _TOP, _STEP = 1.5, 0.55, 1.25  # of the contact sheet, in unit squares
 _N_FEATURES = 3  # columns of the table beside the bars, after the two labels
@@ -38,7 +36,8 @@ class MislabelDisplay:
     """The rows with the lowest scores, with their given and their suggested labels.
 
     Pictures are shown as a contact sheet, rows of a table as bars of their scores beside the
-    features in which they are unusual for their label. The most suspicious row comes first.
+    features in which they are unusual for their label, both with the probability that the given
+    label is wrong. The most suspicious row comes first.
 
     It is recommended to use `from_estimator`. All parameters are stored as attributes.
 
@@ -50,6 +49,9 @@ class MislabelDisplay:
         Their scores, as of `SynsetAttributor.score_samples`; low is suspicious.
     given, suggested : array-like of shape (n_shown,)
         Given and suggested labels or values.
+    wrong_probability : ndarray of shape (n_shown,), default=None
+        How likely each given label is wrong, as of `SynsetAttributor.suggest_labels`; not shown if
+        None.
     suggestion : str, default="suggested"
         What the suggested labels or values are called.
     names : array-like of shape (n_shown,), default=None
@@ -83,6 +85,7 @@ class MislabelDisplay:
     See Also
     --------
     SynsetAttributor.score_samples : The scores.
+    SynsetAttributor.suggest_labels : Suggested labels, and how likely given ones are wrong.
 
     Examples
     --------
@@ -102,6 +105,7 @@ class MislabelDisplay:
         *,
         given,
         suggested,
+        wrong_probability=None,
         suggestion="suggested",
         names=None,
         quantity="log-odds",
@@ -114,6 +118,7 @@ class MislabelDisplay:
         self.scores = scores
         self.given = given
         self.suggested = suggested
+        self.wrong_probability = wrong_probability
         self.suggestion = suggestion
         self.names = names
         self.quantity = quantity
@@ -188,8 +193,8 @@ class MislabelDisplay:
         Returns
         -------
         display : MislabelDisplay
-            Drawn. The suggested label is the one that scores highest when the same group is left
-            out, the predicted value for a regression.
+            Drawn. The suggested label is that of `SynsetAttributor.suggest_labels`, the predicted
+            value for a regression.
         """
         check_matplotlib(f"{cls.__name__}.from_estimator")
         attributor, to_inputs = unwrapped(estimator)
@@ -198,7 +203,11 @@ class MislabelDisplay:
         lowest = np.argsort(scores, kind="stable")[:n_rows]
         objective = "loss" if _is_prediction(attributor) else None
         quantity, unit = quantity_and_unit(attributor, objective, unit)
-        suggest = _predicted if attributor.classes_ is None else suggested_labels
+        if attributor.classes_ is None:
+            suggested, wrong = predictions(attributor, inputs)[lowest], None
+        else:
+            found = attributor.suggest_labels(inputs, y)
+            suggested, wrong = found.label[lowest], found.wrong_probability[lowest]
         shape = picture_shape(X, attributor.input_shape, image_shape)
         names = getattr(X, "index", np.arange(len(scores)))
         features = None
@@ -209,7 +218,8 @@ class MislabelDisplay:
             take(X, lowest),
             scores[lowest],
             given=y[lowest],
-            suggested=suggest(attributor, inputs, y, lowest),
+            suggested=suggested,
+            wrong_probability=wrong,
             suggestion="predicted" if attributor.classes_ is None else "suggested",
             names=np.asarray(names)[lowest],
             quantity=quantity,
@@ -225,7 +235,7 @@ class MislabelDisplay:
     def _score_label(self) -> str:
         suffix = f" ({self.unit})" if self.unit else ""
         of = "" if self.suggestion == "predicted" else " of the given label"
-        return f"mean {self.quantity}{of}{suffix}"
+        return f"out-of-fold {self.quantity}{of}{suffix}"
 
     def _plot_sheet(self, ax):
         n_columns = min(_N_COLUMNS, max(len(self.rows), 4))
@@ -245,7 +255,9 @@ class MislabelDisplay:
             write(ax, self._caption(row), x + 0.5, y + 1.03) for row, (x, y) in enumerate(corners)
         ]
         heading = f"given → {self.suggestion}\n"
-        heading += f"row: {self._score_label()} over {_NETWORKS}"
+        is_scored = self.wrong_probability is None
+        shown = self._score_label() if is_scored else "probability that the given label is wrong"
+        heading += f"row: {shown}"
         write(ax, heading, (_STEP - 1) / 2, _TOP - 0.08, ha="left", va="bottom")
         return ax
 
@@ -253,7 +265,9 @@ class MislabelDisplay:
         given, suggested = (
             shortened(text_of(each[row]), 9) for each in (self.given, self.suggested)
         )
-        return f"{given} → {suggested}\n{self._name(row, 9)}: {signed(self.scores[row])}"
+        wrong = self.wrong_probability
+        value = signed(self.scores[row]) if wrong is None else f"{wrong[row]:.0%}"
+        return f"{given} → {suggested}\n{self._name(row, 9)}: {value}"
 
     def _plot_bars(self, ax):
         rows, scores = np.asarray(self.rows), np.asarray(self.scores)
@@ -263,15 +277,18 @@ class MislabelDisplay:
         ax.axvline(0, color="black", linewidth=0.8)
         ax.set_yticks(places, [self._name(row, 18) for row in range(len(rows))], fontsize=SMALL)
         ax.set(ylim=(len(rows) - 0.5, -0.5), ylabel="row, the most suspicious first")
-        ax.set_xlabel(f"{self._score_label()}\nover {_NETWORKS}")
+        ax.set_xlabel(self._score_label())
+        wrong = self.wrong_probability
+        columns = {} if wrong is None else {"wrong": [f"{share:.0%}" for share in wrong]}
         features = np.arange(rows[0].size)[:_N_FEATURES] if self.features is None else self.features
         names = names_of_features(None, rows[0].size, self.feature_names)
         self.table_, _ = draw_columns(
             ax,
-            ["given", self.suggestion, *(names[feature] for feature in features)],
+            ["given", self.suggestion, *columns, *(names[feature] for feature in features)],
             [
                 list(self.given),
                 list(self.suggested),
+                *columns.values(),
                 *(list(rows[:, feature]) for feature in features),
             ],
             0.0,
@@ -281,10 +298,6 @@ class MislabelDisplay:
 
 def _is_prediction(attributor) -> bool:
     return attributor.classes_ is None and attributor.objective in ("auto", "prediction")
-
-
-def _predicted(attributor, X, y, rows) -> np.ndarray:
-    return predictions(attributor, X)[rows]
 
 
 def _unusual_features(X: np.ndarray, y: np.ndarray, shown: np.ndarray, classes) -> np.ndarray:

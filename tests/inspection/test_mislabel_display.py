@@ -50,7 +50,17 @@ def test_bars_are_the_scores_in_their_order_with_both_labels_beside_them():
     assert [cell.get_text() for cell in display.table_[0]] == ["given", *["cat"] * 5]
     assert [cell.get_text() for cell in display.table_[1]] == ["suggested", *["other cat"] * 5]
     assert len(display.table_) == 2 + 3
-    assert "mean log-odds of the given label (nats)" in display.ax_.get_xlabel()
+    assert "out-of-fold log-odds of the given label (nats)" in display.ax_.get_xlabel()
+
+
+def test_the_probability_of_a_wrong_label_is_shown_where_it_is_known():
+    given, X = {"given": ["cat", "cow"], "suggested": ["dog", "cow"]}, np.zeros((2, 4))
+    wrong = np.array([0.974, 0.126])
+    sheet = MislabelDisplay(X, [-2, 1], **given, wrong_probability=wrong, image_shape=(2, 2))
+    captions = [text.get_text() for text in sheet.plot().captions_]
+    assert captions == ["cat → dog\n0: 97%", "cow → cow\n1: 13%"]
+    table = MislabelDisplay(X, [-2, 1], **given, wrong_probability=wrong).plot().table_
+    assert [cell.get_text() for cell in table[2]] == ["wrong", "97%", "13%"]
 
 
 def test_from_estimator_shows_the_lowest_scores(digits):
@@ -62,6 +72,9 @@ def test_from_estimator_shows_the_lowest_scores(digits):
     np.testing.assert_array_equal(display.names, lowest)
     np.testing.assert_array_equal(display.scores, scores[lowest])
     np.testing.assert_array_equal(display.given, digits.y[lowest])
+    found = digits.attributor.suggest_labels(digits.X, digits.y)
+    np.testing.assert_array_equal(display.suggested, found.label[lowest])
+    np.testing.assert_array_equal(display.wrong_probability, found.wrong_probability[lowest])
     image = np.asarray(display.images_[3].get_array())
     np.testing.assert_allclose(16 * image, digits.X[lowest[3]].reshape(8, 8))
     assert_readable(display.figure_)
@@ -86,7 +99,7 @@ def test_a_regression_shows_the_prediction_instead(diabetes):
     )
     assert len(display.bars_) == len(diabetes.X)
     assert display.table_[1][0].get_text() == "predicted"
-    assert "mean negative half squared error (points²)" in display.ax_.get_xlabel()
+    assert "out-of-fold negative half squared error (points²)" in display.ax_.get_xlabel()
     errors = np.abs(np.asarray(display.given) - display.suggested)
     assert errors[:20].mean() > errors[-20:].mean()
 

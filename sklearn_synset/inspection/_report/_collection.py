@@ -255,6 +255,7 @@ def _labels(sources: Sources, suspects: Suspects | None, rows: np.ndarray) -> di
         "score": rounded(suspects.scores),
         "given": _value_or_code(sources, suspects.given),
         "suggested": _value_or_code(sources, suspects.suggested),
+        "wrong": None if suspects.wrong is None else rounded(suspects.wrong, 3),
         "quantity": quantity,
         "unit": unit,
     }

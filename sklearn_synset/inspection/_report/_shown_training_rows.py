@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sklearn_synset.inspection._fitted_attributor import predictions, suggested_labels
+from sklearn_synset.inspection._fitted_attributor import predictions
 from sklearn_synset.inspection._report._sources import Sources
 from sklearn_synset.inspection._shown_rows import typical_rows
 
@@ -47,6 +47,9 @@ class Suspects:
 
     given, suggested : ndarray of shape (n,)
         Codes of labels, or values.
+
+    wrong : ndarray of shape (n,) or None
+        Probability that the given label is wrong; None for values.
     """
 
     source: str
@@ -54,6 +57,7 @@ class Suspects:
     scores: np.ndarray
     given: np.ndarray
     suggested: np.ndarray
+    wrong: np.ndarray | None = None
 
 
 def find_influence(sources: Sources, n: int) -> tuple[Influence | None, str | None]:
@@ -112,11 +116,13 @@ def find_suspects(sources: Sources, n: int) -> Suspects | None:
     scores = attributor.score_samples(inputs, y)
     lowest = np.argsort(scores, kind="stable")[:n]
     if sources.is_classification:
-        given = sources.class_codes(y[lowest])
-        suggested = sources.class_codes(suggested_labels(attributor, inputs, y, lowest))
-    else:
-        given, suggested = y[lowest], predictions(attributor, inputs)[lowest]
-    return Suspects(source, lowest, scores[lowest], given, suggested)
+        found = attributor.suggest_labels(inputs, y)
+        given, suggested = (sources.class_codes(each[lowest]) for each in (y, found.label))
+        wrong = found.wrong_probability[lowest]
+        return Suspects(source, lowest, scores[lowest], given, suggested, wrong)
+    return Suspects(
+        source, lowest, scores[lowest], y[lowest], predictions(attributor, inputs)[lowest]
+    )
 
 
 def find_typical(sources: Sources, n: int) -> list[np.ndarray] | None:

@@ -649,9 +649,9 @@ function csvCell(value) {
 function csv() {
   const found = data.labels;
   const raw = (value) => (isLabel ? data.classes[value] : value);
-  const lines = [["row", ...(found.name ? ["name"] : []), "given", isLabel ? "suggested" : "predicted", "score"]];
+  const lines = [["row", ...(found.name ? ["name"] : []), "given", isLabel ? "suggested" : "predicted", ...(found.wrong ? ["probability_wrong"] : []), "score"]];
   found.row.forEach((row, i) => {
-    if (ticked.has(i)) lines.push([row, ...(found.name ? [found.name[i]] : []), raw(found.given[i]), raw(found.suggested[i]), found.score[i]]);
+    if (ticked.has(i)) lines.push([row, ...(found.name ? [found.name[i]] : []), raw(found.given[i]), raw(found.suggested[i]), ...(found.wrong ? [found.wrong[i]] : []), found.score[i]]);
   });
   return lines.map((line) => line.map(csvCell).join(",")).join("\r\n") + "\r\n";
 }
@@ -696,16 +696,16 @@ function labelsPart() {
   const sheet = (shown) => el("ul", { class: "sheet" }, shown.map((i) => el("li", {}, el("label", {}, tick(i), nameOf(i),
     found.source === "training" ? rowPicture(found.place[i], "sheet-picture") : queryPicture(found.place[i], "sheet-picture"),
     change(i),
-    el("span", { class: "muted" }, `score ${signed(found.score[i])}`)))));
+    el("span", { class: "muted" }, found.wrong ? `${percent(found.wrong[i])} wrong` : `score ${signed(found.score[i])}`)))));
   const suspectTable = (shown) => {
     const source = features && (found.source === "training" ? features.rows : features.queries);
     const columns = source ? tellingFor(source, found.place) : [];
     return el("div", { class: "scroll wide", tabindex: "0", role: "region", "aria-label": "Suspicious rows" }, el("table", {}, el("thead", {}, el("tr", {},
-      ["Row", "Given", isLabel ? "Suggested" : "Predicted", "Score", ...columns.map((c) => features.name[c])].map((text, c) =>
+      ["Row", "Given", isLabel ? "Suggested" : "Predicted", found.wrong ? "Wrong" : "Score", ...columns.map((c) => features.name[c])].map((text, c) =>
         el("th", { scope: "col", class: c > 2 && "number-cell" }, text)))),
       el("tbody", {}, shown.map((i) => el("tr", {}, el("th", { scope: "row" }, el("label", {}, tick(i), nameOf(i))),
         el("td", {}, labelText(found.given[i])), el("td", {}, differs(i) ? el("strong", {}, labelText(found.suggested[i])) : el("span", { class: "muted" }, labelText(found.suggested[i]))),
-        el("td", { class: "number-cell" }, signed(found.score[i])),
+        el("td", { class: "number-cell" }, found.wrong ? percent(found.wrong[i]) : signed(found.score[i])),
         columns.map((c) => el("td", { class: "number-cell" }, number(source[c][found.place[i]]))))))));
   };
   const tellingFor = (source, places) => features.name.map((_, c) => {
@@ -714,8 +714,8 @@ function labelsPart() {
     return [far.reduce((a, b) => a + b, 0), c];
   }).sort((a, b) => b[0] - a[0]).slice(0, 5).map(([, c]) => c).sort((a, b) => a - b);
   const meaning = isLabel
-    ? `The score is the mean ${found.quantity}${found.unit ? ` (${found.unit})` : ""} of the given label over the trained network and networks retrained without the rows that are like it. Low: the given label is supported by little but the row itself. The suggested label is the one that scores highest.`
-    : `The score is the mean ${found.quantity}${found.unit ? ` (${found.unit})` : ""} over the trained network and networks retrained without the rows that are like it. Low: the given value is far from what other rows suggest.`;
+    ? "The percentage is the estimated probability that the given label is wrong, by networks that were trained without the row. The suggested label is the likeliest one."
+    : `The score is the ${found.quantity}${found.unit ? ` (${found.unit})` : ""} by networks that were trained without the row. Low: the given value is far from what other rows suggest.`;
   fill(root, el("h2", {}, `The ${plural(found.row.length, "most suspicious " + what, "most suspicious " + (what === "query" ? "queries" : what + "s"))} of ${number(found.nRows)}`),
     el("p", { class: "intro muted" }, `${meaning} Tick the rows to check and save a list of them as CSV. The file has ${found.name ? "their names and " : ""}their position in the data, counted from 0.`),
     el("div", { class: "toolbar" }, isLabel ? choice : null, isLabel ? el("label", {}, only, `only where given and ${suggestion} differ`) : null,
