@@ -547,7 +547,9 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         A row that was no training row is in the fold of the nearest synset row of its own group
         (the group of the fitted partition with the nearest centre, among those with its class).
         Where networks are only rewound (see `solver`), their mean probabilities take the place of
-        :math:`\bar p`, and T, a and b are estimated from the rows that are given.
+        :math:`\bar p`, and T, a and b are estimated from the rows that are given. The trained network
+        has a part in these means, so that wrong labels which it has memorised seem more likely right
+        than they are.
         """
         X, target = self._check_queries(X, y)
         if self.classes_ is None or target.ndim > 1:
