@@ -538,18 +538,14 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         .. math:: r_{ik} \propto e^{b_k} \, \bar p_{ik}^{\,a} \, T_{k y_i},
 
         where :math:`\bar p_{ik}` is the probability of class k, mean over the epochs of trainings
-        that are repeated without the row, and :math:`T_{k c}` estimates how often rows of class k
-        are labelled c. T, a and b are estimated from all training rows, as noise that depends on
-        the class. The trainings leave five folds of rows out side by side, when one of the two
-        methods is called first; where it is cheap, a first round, without each two folds, gives
-        rows weights for the second: the probability that their labels are right.
+        that are repeated without the row's fold (one of five), and :math:`T_{k c}` how often rows
+        of class k are labelled c. T, a and b are estimated from all training rows. Where it is
+        cheap, this is done twice, and the first round gives the rows weights for the second: the
+        probability that their labels are right.
 
-        A row that was no training row is in the fold of the nearest synset row of its own group
-        (the group of the fitted partition with the nearest centre, among those with its class).
-        Where networks are only rewound (see `solver`), their mean probabilities take the place of
-        :math:`\bar p`, and T, a and b are estimated from the rows that are given. The trained network
-        has a part in these means, so that wrong labels which it has memorised seem more likely right
-        than they are.
+        Where networks are only rewound (see `solver`), :math:`\bar p` is as for `score_samples`, so
+        that wrong labels that the network has memorised seem too likely right, and T, a and b are
+        estimated from the rows that are given.
         """
         X, target = self._check_queries(X, y)
         if self.classes_ is None or target.ndim > 1:
