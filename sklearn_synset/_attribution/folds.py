@@ -7,13 +7,10 @@ import numpy as np
 import torch
 
 from sklearn_synset._attribution.label_noise import LabelNoise, fit_label_noise
-from sklearn_synset._attribution.rows_left_out import nearest_in_group
 from sklearn_synset._data.row_source import Rows
 from sklearn_synset._network.functional_model import FunctionalModel
-from sklearn_synset._network.training_loss import one_hot_targets
 from sklearn_synset._objective.evaluation import evaluate_objective
 from sklearn_synset._objective.network_set import NetworkSet
-from sklearn_synset._objective.objective import Objective
 from sklearn_synset._replay.course import n_moments_within_memory
 from sklearn_synset._replay.leave_out import ReplayPlan
 from sklearn_synset._retraining.synset import Synset
@@ -99,7 +96,7 @@ def leave_folds_out(
         by_row = torch.arange(len(fold), device=fold.device)
     networks = _trained(model, plan, by_row, kept)
     p = _probabilities_by_network(model, networks, synset.X, batch_size, fold, each_fold)
-    return Folds(fold, networks, fit_label_noise(_log(as_array(p.sum(0))), labels))
+    return Folds(fold, networks, fit_label_noise(log_probabilities(as_array(p.sum(0))), labels))
 
 
 def _folds(group: torch.Tensor, seed: int) -> torch.Tensor:
@@ -154,15 +151,38 @@ def _probabilities_by_network(
         if not len(unseen):
             continue
         rows = X[unseen]
-        total[network, unseen] = _probabilities(model, networks, network, rows, batch_size)
+        total[network, unseen] = class_probabilities(model, networks, network, rows, batch_size)
     return total
 
 
 @torch.no_grad()
-def _probabilities(
+def class_probabilities(
     model: FunctionalModel, networks: list[NetworkSet], number: int, X: Rows, batch_size: int
 ) -> torch.Tensor:
-    """Return class probabilities (n, C) by one network, mean over seeds and moments."""
+    """Return class probabilities by one network, mean over seeds and moments of its training.
+
+    Parameters
+    ----------
+    model : FunctionalModel
+        The architecture.
+
+    networks : list of NetworkSet
+        For each seed, several networks with their course.
+
+    number : int
+        Which of them.
+
+    X : Tensor or RowSource of shape (n, d...)
+        Rows.
+
+    batch_size : int
+        Most rows to evaluate at once.
+
+    Returns
+    -------
+    probabilities : Tensor of shape (n, C), dtype float64
+        Rows sum to 1.
+    """
     moments = [moment for each in networks for moment in each.course]
     nothing = torch.arange(len(X))
     total = torch.zeros(len(X), model.n_outputs, dtype=torch.float64, device=model.device)
@@ -196,119 +216,17 @@ def _row_weights(
     y : ndarray of shape (n,)
         Codes of the labels.
     """
-    noise = fit_label_noise(_log(p.sum(0)), y)
+    noise = fit_label_noise(log_probabilities(p.sum(0)), y)
     everyone = np.arange(len(y))
     weight = np.zeros((fold.max() + 1, len(y)))
     for pair, own in zip(pairs, p, strict=True):
         for left_out, other in (pair, pair[::-1]):
             rows = everyone[fold == other]
-            posterior = noise.log_posterior(_log(own[rows]), y[rows])
+            posterior = noise.log_posterior(log_probabilities(own[rows]), y[rows])
             weight[left_out, rows] = np.exp(posterior[np.arange(len(rows)), y[rows]])
     return weight
 
 
-def _log(p: np.ndarray) -> np.ndarray:
-    """Return log-probabilities of weights (n, C), finite ones."""
-    p = np.maximum(p / p.sum(1, keepdims=True), np.finfo(np.float64).tiny)
-    return np.log(p)
-
-
-def fold_objectives(
-    folds: Folds,
-    model: FunctionalModel,
-    synset: Synset,
-    X: Rows,
-    y: torch.Tensor,
-    own_group: torch.Tensor,
-    objective: Objective,
-    batch_size: int,
-) -> torch.Tensor:
-    r"""Return each row's objective by networks that have not seen it.
-
-    Parameters
-    ----------
-    folds : Folds
-        The networks.
-
-    model : FunctionalModel
-        The explained network.
-
-    synset : Synset
-        The rows that were trained on.
-
-    X : Tensor or RowSource of shape (q, d...)
-        Queries.
-
-    y : Tensor of shape (q,) or (q, C)
-        Their labels or values.
-
-    own_group : Tensor of shape (q,)
-        Group that each falls in.
-
-    objective : callable
-        Maps outputs (q, C) and `y` to values (q,).
-
-    batch_size : int
-        Most queries to evaluate at once.
-
-    Returns
-    -------
-    objectives : Tensor of shape (q,), dtype float64
-        Of labels :math:`o(\log r_i, y_i)` with the posterior :math:`r_i` of the true label; of
-        values :math:`\frac{1}{S} \sum_s o_i(\theta^{(s)}_{-F_i})`.
-    """
-    if model.loss == "cross_entropy":
-        outputs = fold_log_posterior(folds, model, synset, X, y, own_group, batch_size)
-        return objective(outputs, y)
-    own_fold = _fold_of(folds, model, synset, X, y, own_group)
-    found = []
-    for networks in folds.networks:
-        values = networks.objectives(model, X, y, objective, batch_size)
-        found.append(values.gather(0, own_fold[None])[0])
-    return torch.stack(found).mean(0)
-
-
-def fold_log_posterior(
-    folds: Folds,
-    model: FunctionalModel,
-    synset: Synset,
-    X: Rows,
-    y: torch.Tensor,
-    own_group: torch.Tensor,
-    batch_size: int,
-) -> torch.Tensor:
-    r"""Return the log-probability of each class being a row's true label.
-
-    Parameters
-    ----------
-    folds, model, synset, X, y, own_group, batch_size
-        As of `fold_objectives`.
-
-    Returns
-    -------
-    log_posterior : Tensor of shape (q, C), dtype float64
-        As of `LabelNoise.log_posterior`, with the probabilities of classes by the networks without
-        the fold :math:`F_i`, mean over the course of their training and over the seeds. The fold
-        is that of the synset row of the query's group that is nearest to it: of a training row,
-        itself. The log-probabilities themselves, if the labels are class probabilities.
-    """
-    own_fold = _fold_of(folds, model, synset, X, y, own_group)
-    p = torch.zeros(len(X), model.n_outputs, dtype=torch.float64, device=y.device)
-    for k in own_fold.unique().tolist():
-        rows = (own_fold == k).nonzero()[:, 0]
-        p[rows] = _probabilities(model, folds.networks, k, X[rows], batch_size)
-    log_p = _log(as_array(p))
-    if folds.noise is not None and y.ndim == 1:
-        log_p = folds.noise.log_posterior(log_p, as_array(y))
-    return as_tensor(log_p, device=y.device)
-
-
-def _fold_of(
-    folds: Folds,
-    model: FunctionalModel,
-    synset: Synset,
-    X: Rows,
-    y: torch.Tensor,
-    own_group: torch.Tensor,
-) -> torch.Tensor:
-    return folds.fold[nearest_in_group(X, one_hot_targets(model, y), own_group, synset)]
+def log_probabilities(p: np.ndarray) -> np.ndarray:
+    """Return finite log-probabilities (n, C) of what is proportional to probabilities."""
+    return np.log(np.maximum(p / p.sum(1, keepdims=True), np.finfo(np.float64).tiny))

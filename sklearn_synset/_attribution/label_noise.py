@@ -8,7 +8,7 @@ from scipy.special import log_softmax, logsumexp
 
 _RIGHT, _PRIOR_ROWS = 0.9, 10.0
 _LOG_SHARPNESS, _SPREAD = np.log(2.0), 0.3
-_MOST_STEPS, _TOL = 100, 1e-4
+_MOST_STEPS, _TOL, _TOL_SHARPNESS = 100, 1e-4, 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,5 +117,6 @@ def _sharpened(noise: LabelNoise, log_p: np.ndarray, y: np.ndarray) -> LabelNois
         return surprise - float(logsumexp(tried.log_joint(log_p, y), axis=1).sum())
 
     bounds = np.log(noise.sharpness) + np.array([-1.0, 1.0])
-    found = minimize_scalar(minus_log_probability, bounds=bounds, method="bounded")
+    options = {"xatol": _TOL_SHARPNESS}
+    found = minimize_scalar(minus_log_probability, bounds=bounds, method="bounded", options=options)
     return replace(noise, sharpness=float(np.exp(found.x)))

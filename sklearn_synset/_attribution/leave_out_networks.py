@@ -9,12 +9,8 @@ import torch
 
 from sklearn_synset._attribution.choose_plan import Plan
 from sklearn_synset._attribution.datamodel import datamodel_weights, random_halves
-from sklearn_synset._attribution.folds import (
-    Folds,
-    fold_log_posterior,
-    fold_objectives,
-    leave_folds_out,
-)
+from sklearn_synset._attribution.fold_scores import fold_log_posterior, fold_objectives
+from sklearn_synset._attribution.folds import Folds, leave_folds_out
 from sklearn_synset._attribution.group_effects import effects_by_network
 from sklearn_synset._attribution.out_of_fold_scores import (
     own_group_objectives,

@@ -9,6 +9,7 @@ from torch import nn
 
 from sklearn_synset import SynsetAttributor
 from sklearn_synset._attribution import folds
+from sklearn_synset._attribution.fold_scores import fold_log_posterior
 from sklearn_synset.datasets import flip_labels
 
 
@@ -68,7 +69,7 @@ def test_a_row_has_no_say_in_the_networks_that_it_is_evaluated_by(blobs, monkeyp
         noiseless = folds.Folds(own.fold, own.networks)
         codes = torch.from_numpy(np.searchsorted(attributor.classes_, y))
         p.append(
-            folds.fold_log_posterior(
+            fold_log_posterior(
                 noiseless,
                 online.models[0],
                 online.synset,
