@@ -509,7 +509,6 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         ----------
         X : array-like of shape (n_queries, n_features...), or torch Dataset
             Rows, such as those that `fit` was given.
-
         y : array-like of shape (n_queries,), default=None
             Their labels; those in a dataset, or the network's own predictions, if None.
 

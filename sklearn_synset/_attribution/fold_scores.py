@@ -28,25 +28,18 @@ def fold_objectives(
     ----------
     folds : Folds
         The networks.
-
     model : FunctionalModel
         The explained network.
-
     synset : Synset
         The rows that were trained on.
-
     X : Tensor or RowSource of shape (q, d...)
         Queries.
-
     y : Tensor of shape (q,) or (q, C)
         Their labels or values.
-
     own_group : Tensor of shape (q,)
         Group that each falls in.
-
     objective : callable
         Maps outputs (q, C) and `y` to values (q,).
-
     batch_size : int
         Most queries to evaluate at once.
 

@@ -29,10 +29,8 @@ class Folds:
     ----------
     fold : Tensor of shape (s,)
         Fold of each synset row.
-
     networks : list of NetworkSet
         For each seed, one network without each fold, with its course.
-
     noise : LabelNoise or None
         Of the synset rows' labels; None if they are values or class probabilities.
     """
@@ -51,16 +49,12 @@ def leave_folds_out(
     ----------
     model : FunctionalModel
         The explained network.
-
     plan : ReplayPlan
         How its training is repeated.
-
     synset : Synset
         The rows that are trained on.
-
     seed : int
         Of the folds, which part the rows of every group as evenly as they can.
-
     batch_size : int
         Most rows to evaluate at once.
 
@@ -165,16 +159,12 @@ def class_probabilities(
     ----------
     model : FunctionalModel
         The architecture.
-
     networks : list of NetworkSet
         For each seed, several networks with their course.
-
     number : int
         Which of them.
-
     X : Tensor or RowSource of shape (n, d...)
         Rows.
-
     batch_size : int
         Most rows to evaluate at once.
 
@@ -206,13 +196,10 @@ def _row_weights(
     ----------
     p : ndarray of shape (P, n, C)
         Class probabilities by networks without each pair of folds; 0 for rows that were seen.
-
     fold : ndarray of shape (n,)
         Fold of each row.
-
     pairs : list of P pairs
         The folds.
-
     y : ndarray of shape (n,)
         Codes of the labels.
     """

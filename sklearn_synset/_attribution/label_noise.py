@@ -19,10 +19,8 @@ class LabelNoise:
     ----------
     transition : ndarray of shape (C, C)
         T: probability of each given label (column) for each true one (row).
-
     sharpness : float
         a, and
-
     shift : ndarray of shape (C,)
         b: true labels have the probabilities :math:`\mathrm{softmax}(a \log p + b)`, where p are
         those of networks that were trained on given labels.
@@ -39,7 +37,6 @@ class LabelNoise:
         ----------
         log_p : ndarray of shape (n, C)
             Log-probabilities of classes by networks that have not seen the row.
-
         y : ndarray of shape (n,)
             Codes of the given labels.
 
@@ -67,7 +64,6 @@ def fit_label_noise(log_p: np.ndarray, y: np.ndarray) -> LabelNoise:
     ----------
     log_p : ndarray of shape (n, C)
         Log-probabilities of classes by networks that have not seen the row.
-
     y : ndarray of shape (n,)
         Codes of the given labels.
 

@@ -11,10 +11,8 @@ def label_suggestions(posterior: np.ndarray, y: np.ndarray, classes: np.ndarray)
     ----------
     posterior : ndarray of shape (n, C)
         Probability of each true label.
-
     y : ndarray of shape (n,)
         Codes of the given labels.
-
     classes : ndarray of shape (C,)
         The labels.
 

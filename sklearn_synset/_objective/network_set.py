@@ -18,10 +18,8 @@ class NetworkSet:
     ----------
     theta : Tensor of shape (R, D)
         Weights, in the order of :class:`FunctionalModel`.
-
     buffers : dict of str to Tensor of shape (R, ...)
         Buffers that each network has of its own, such as the statistics of a normalisation.
-
     course : list of NetworkSet
         The same networks at evenly spaced moments of their training, where these were kept.
     """
@@ -59,16 +57,12 @@ class NetworkSet:
         ----------
         model : FunctionalModel
             The architecture.
-
         X : Tensor or RowSource of shape (q, d...)
             Queries.
-
         y : Tensor of shape (q,) or (q, C)
             Their labels or values.
-
         objective : callable
             Maps outputs (q, C) and `y` to values (q,).
-
         batch_size : int
             Most queries to evaluate at once.
 

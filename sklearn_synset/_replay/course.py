@@ -15,7 +15,6 @@ class Course:
     ----------
     n_networks : int
         R, networks that are trained side by side.
-
     n_moments : int
         Moments wanted: at least so many (all epochs, if there are fewer), and less than twice.
     """
@@ -32,7 +31,6 @@ class Course:
         ----------
         state : dict of str to Tensor of shape (A, ...)
             Weights and statistics of the networks that go on.
-
         alive : Tensor of shape (A,)
             Which these are. The others keep their last weights.
         """

@@ -25,7 +25,7 @@ def classifier(n_features, n_classes, **params):
 @pytest.fixture(scope="module")
 def blobs():
     """Return rows of three classes, given labels, which are wrong, and true ones."""
-    X, y = make_blobs(240, centers=3, cluster_std=1.5, random_state=1)
+    X, y = make_blobs(240, centers=3, cluster_std=1.2, random_state=1)
     names = np.array(["ant", "bee", "cat"])[y]
     given, is_wrong = flip_labels(names, rate=0.15, transition="next", random_state=0)
     X = (X / X.std(0)).astype("float32")
