@@ -15,7 +15,7 @@ from sklearn_synset.datasets import flip_labels
 
 def classifier(n_features, n_classes, **params):
     settings = {"criterion": nn.CrossEntropyLoss, "optimizer": torch.optim.Adam, "lr": 0.01}
-    settings |= {"max_epochs": 10, "batch_size": 32, "train_split": None, "verbose": 0, **params}
+    settings |= {"max_epochs": 30, "batch_size": 32, "train_split": None, "verbose": 0, **params}
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = nn.Sequential(nn.Linear(n_features, 16), nn.ReLU(), nn.Linear(16, n_classes))
