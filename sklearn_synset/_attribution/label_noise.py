@@ -78,7 +78,9 @@ def fit_label_noise(log_p: np.ndarray, y: np.ndarray) -> LabelNoise:
     more rows of each class, of which nine are labelled right and one at random, and a normal
     prior of :math:`\log a` around :math:`\log 2`, as means along a training are unsure. It is
     maximised by expectation maximisation: T is a ratio of counts of the posterior, b makes the
-    classes as frequent as they are in it, and a is found by a line search. Noise that depends on
+    classes as frequent as they are in it, and a is found by a line search. In the counts, a row has
+    the weight :math:`(1 - H_i / \log C)^2` with the entropy :math:`H_i` of the softmax: where
+    classes overlap, rows do not say whether it is the labels that are wrong. Noise that depends on
     the class and not otherwise on the row is that of [1]_.
 
     References
@@ -92,10 +94,12 @@ def fit_label_noise(log_p: np.ndarray, y: np.ndarray) -> LabelNoise:
     given = np.eye(n_classes)[y]
     for _ in range(_MOST_STEPS):
         posterior = np.exp(noise.log_posterior(log_p, y))
-        counts = posterior.T @ given + prior
+        before = noise.log_prior(log_p)
+        expected = np.exp(before)
+        certainty = 1 + (expected * before).sum(1) / np.log(max(2, n_classes))
+        counts = (certainty[:, None] ** 2 * posterior).T @ given + prior
         transition = counts / counts.sum(1, keepdims=True)
-        expected = np.exp(noise.log_prior(log_p)).sum(0)
-        shift = noise.shift + np.log((posterior.sum(0) + 1) / (expected + 1))
+        shift = noise.shift + np.log((posterior.sum(0) + 1) / (expected.sum(0) + 1))
         change = np.abs(transition - noise.transition).max()
         noise = LabelNoise(transition, noise.sharpness, shift - shift.mean())
         noise = _sharpened(noise, log_p, y)
