@@ -12,10 +12,8 @@ from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNet
 
 from sklearn_synset._attribution.choose_plan import choose_plan, choose_rewinding
-from sklearn_synset._attribution.label_suggestions import label_suggestions
 from sklearn_synset._attribution.leave_out_networks import attribution_to_groups
 from sklearn_synset._attribution.row_attributions import attribution_to_rows, most_influential
-from sklearn_synset._attribution.rows_left_out import representatives_of
 from sklearn_synset._data.dataset_rows import rows_of
 from sklearn_synset._data.group_assignment import group_centres
 from sklearn_synset._data.input_checks import (
@@ -35,6 +33,7 @@ from sklearn_synset._data.target import (
 )
 from sklearn_synset._data.validated_rows import query_rows, training_data
 from sklearn_synset._distillation.distilled_synset import Distillation, make_synset
+from sklearn_synset._labels.label_suggestions import label_suggestions
 from sklearn_synset._network.operation_count import use_one_thread_if_small
 from sklearn_synset._network.training_loss import training_rows
 from sklearn_synset._objective.objective import check_objective, resolve_objective
@@ -48,6 +47,7 @@ from sklearn_synset._probes.probed_fidelity import (
     warn_if_unfaithful,
 )
 from sklearn_synset._retraining.leave_out import LeaveOut
+from sklearn_synset._retraining.rows_left_out import representatives_of
 from sklearn_synset._runtime.torch_interop import as_array, draw_plan_seeds, keep_global_state
 from sklearn_synset._runtime.transaction import all_or_nothing
 from sklearn_synset._wrapping.identifier_rows import as_numbers

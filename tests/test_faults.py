@@ -263,7 +263,7 @@ def test_queries_go_on_in_smaller_chunks(fitted, monkeypatch, name, method):
 @pytest.mark.parametrize(
     ("module", "name", "size_of"),
     [
-        (group_gradient, "group_gradients", lambda *args: args[-1]),
+        (group_gradient, "group_gradients", lambda *args: args[5]),
         (leave_out, "displacements", lambda model, synset, kept, retraining: len(kept)),
         (group_effects, "attribution_matrix", lambda *args: args[-1]),
     ],

@@ -9,20 +9,19 @@ import torch
 
 from sklearn_synset._attribution.choose_plan import Plan
 from sklearn_synset._attribution.datamodel import datamodel_weights, random_halves
-from sklearn_synset._attribution.fold_scores import fold_log_posterior, fold_objectives
-from sklearn_synset._attribution.folds import Folds, leave_folds_out
 from sklearn_synset._attribution.group_effects import effects_by_network
-from sklearn_synset._attribution.out_of_fold_scores import (
-    own_group_objectives,
-    rewound_log_posterior,
-)
 from sklearn_synset._attribution.rewound_networks import plan_and_leave_out
 from sklearn_synset._attribution.row_effects import RowEffects
-from sklearn_synset._attribution.rows_left_out import in_two_groups
 from sklearn_synset._attribution.standard_error import standard_error
 from sklearn_synset._data.input_checks import finite, result_dtype
 from sklearn_synset._data.row_source import RowSource, in_batches
 from sklearn_synset._data.training_data import TrainingRows
+from sklearn_synset._labels.fold_scores import fold_log_posterior, fold_objectives
+from sklearn_synset._labels.folds import Folds, leave_folds_out
+from sklearn_synset._labels.out_of_fold_scores import (
+    own_group_objectives,
+    rewound_log_posterior,
+)
 from sklearn_synset._network.functional_model import FunctionalModel
 from sklearn_synset._network.training_loss import encoded_labels
 from sklearn_synset._objective.evaluation import evaluate_objective
@@ -31,6 +30,7 @@ from sklearn_synset._objective.objective import Objective
 from sklearn_synset._replay.leave_out import ReplayPlan
 from sklearn_synset._retraining.leave_out import LeaveOut, leave_one_out, loses_a_class
 from sklearn_synset._retraining.removal import Retraining
+from sklearn_synset._retraining.rows_left_out import in_two_groups
 from sklearn_synset._retraining.synset import Synset
 from sklearn_synset._runtime.memory import in_smaller_chunks
 from sklearn_synset._runtime.torch_interop import as_array, as_tensor

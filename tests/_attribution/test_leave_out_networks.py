@@ -13,12 +13,12 @@ from sklearn_synset._attribution.leave_out_networks import (
     leave_groups_out,
     removals,
 )
-from sklearn_synset._attribution.out_of_fold_scores import own_group_objectives
-from sklearn_synset._attribution.rows_left_out import in_two_groups
 from sklearn_synset._data.training_data import TrainingRows
+from sklearn_synset._labels.out_of_fold_scores import own_group_objectives
 from sklearn_synset._network.training_loss import encoded_labels
 from sklearn_synset._objective.objective import margin, prediction
 from sklearn_synset._retraining.leave_out import LeaveOut, leave_one_out
+from sklearn_synset._retraining.rows_left_out import in_two_groups
 from sklearn_synset._retraining.synset import Synset
 from tests.problems import classification_model, regression_model
 

@@ -8,8 +8,8 @@ from skorch import NeuralNetClassifier, NeuralNetRegressor
 from torch import nn
 
 from sklearn_synset import SynsetAttributor
-from sklearn_synset._attribution import folds
-from sklearn_synset._attribution.fold_scores import fold_log_posterior
+from sklearn_synset._labels import folds
+from sklearn_synset._labels.fold_scores import fold_log_posterior
 from sklearn_synset.datasets import flip_labels
 
 

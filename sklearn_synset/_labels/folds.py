@@ -6,8 +6,8 @@ from itertools import combinations
 import numpy as np
 import torch
 
-from sklearn_synset._attribution.label_noise import LabelNoise, fit_label_noise
 from sklearn_synset._data.row_source import Rows
+from sklearn_synset._labels.label_noise import LabelNoise, fit_label_noise
 from sklearn_synset._network.functional_model import FunctionalModel
 from sklearn_synset._objective.evaluation import evaluate_objective
 from sklearn_synset._objective.network_set import NetworkSet

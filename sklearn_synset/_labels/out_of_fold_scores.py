@@ -5,9 +5,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from sklearn_synset._attribution.label_noise import fit_label_noise
-from sklearn_synset._attribution.rows_left_out import nearest_in_group
 from sklearn_synset._data.row_source import Rows
+from sklearn_synset._labels.label_noise import fit_label_noise
 from sklearn_synset._network.functional_model import FunctionalModel
 from sklearn_synset._network.training_loss import one_hot_targets
 from sklearn_synset._objective.evaluation import evaluate_objective
@@ -15,6 +14,7 @@ from sklearn_synset._objective.objective import Objective, margin
 from sklearn_synset._retraining.checkpoints import checkpoints
 from sklearn_synset._retraining.leave_out import LeaveOut, leave_one_out, with_shorter_steps
 from sklearn_synset._retraining.removal import Retraining
+from sklearn_synset._retraining.rows_left_out import nearest_in_group
 from sklearn_synset._retraining.synset import Synset
 from sklearn_synset._runtime.torch_interop import as_array, as_tensor
 

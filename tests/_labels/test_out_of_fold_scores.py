@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_synset._attribution.out_of_fold_scores import _in_folds, _Mean, own_group_objectives
-from sklearn_synset._attribution.rows_left_out import nearest_in_group
+from sklearn_synset._labels.out_of_fold_scores import _in_folds, _Mean, own_group_objectives
 from sklearn_synset._objective.objective import margin
 from sklearn_synset._retraining.leave_out import LeaveOut
 from sklearn_synset._retraining.rewinding import rewound
+from sklearn_synset._retraining.rows_left_out import nearest_in_group
 from sklearn_synset._retraining.synset import Synset
 from tests.problems import classification_model, mlp, train
 from tests.reference import nesterov_by_loop, training_objective

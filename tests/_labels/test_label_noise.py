@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from sklearn_synset._attribution.label_noise import LabelNoise, fit_label_noise
-from sklearn_synset._attribution.label_suggestions import label_suggestions
+from sklearn_synset._labels.label_noise import LabelNoise, fit_label_noise
+from sklearn_synset._labels.label_suggestions import label_suggestions
 
 TRANSITION = np.array([[0.9, 0.1, 0.0], [0.0, 0.8, 0.2], [0.05, 0.05, 0.9]])
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_synset._attribution.rows_left_out import in_two_groups, representatives
+from sklearn_synset._retraining.rows_left_out import in_two_groups, representatives
 from sklearn_synset._retraining.synset import Synset
 
 GROUP = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2])

@@ -2,12 +2,12 @@
 
 import torch
 
-from sklearn_synset._attribution.folds import Folds, class_probabilities, log_probabilities
-from sklearn_synset._attribution.rows_left_out import nearest_in_group
 from sklearn_synset._data.row_source import Rows
+from sklearn_synset._labels.folds import Folds, class_probabilities, log_probabilities
 from sklearn_synset._network.functional_model import FunctionalModel
 from sklearn_synset._network.training_loss import one_hot_targets
 from sklearn_synset._objective.objective import Objective
+from sklearn_synset._retraining.rows_left_out import nearest_in_group
 from sklearn_synset._retraining.synset import Synset
 from sklearn_synset._runtime.torch_interop import as_array, as_tensor
 
