@@ -1,1 +1,1 @@
-"""Networks, as functions of their weights."""
+"""Networks as functions of their weights, and how they are trained."""
