@@ -37,8 +37,11 @@ def drawn(monkeypatch):
         calls[-1].update(n_anchors=len(anchors), n_iter=n_iter)
         return run(self, anchors, n_iter, generator, report)
 
-    monkeypatch.setattr(module, "draw_anchors", watched)
-    monkeypatch.setattr(module.Matching, "run", watched_run)
+    for owner, name, watch in (
+        (module, "draw_anchors", watched),
+        (module.Matching, "run", watched_run),
+    ):
+        monkeypatch.setattr(owner, name, watch)
     return calls
 
 
