@@ -71,11 +71,6 @@ def fold_log_posterior(
 ) -> torch.Tensor:
     r"""Return the log-probability of each class being a row's true label.
 
-    Parameters
-    ----------
-    folds, model, synset, X, y, own_group, batch_size
-        As of `fold_objectives`.
-
     Returns
     -------
     log_posterior : Tensor of shape (q, C), dtype float64

@@ -58,11 +58,6 @@ def leave_folds_out(
     batch_size : int
         Most rows to evaluate at once.
 
-    Returns
-    -------
-    folds : Folds
-        The networks of the last round.
-
     Notes
     -----
     In a first round each two folds are left out. It estimates the label noise, and how likely each

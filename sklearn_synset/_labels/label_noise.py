@@ -67,11 +67,6 @@ def fit_label_noise(log_p: np.ndarray, y: np.ndarray) -> LabelNoise:
     y : ndarray of shape (n,)
         Codes of the given labels.
 
-    Returns
-    -------
-    noise : LabelNoise
-        The most probable one.
-
     Notes
     -----
     The likelihood is :math:`\prod_i \sum_k \mathrm{softmax}(a \log p_i + b)_k T_{k y_i}`, with ten

@@ -15,11 +15,6 @@ def label_suggestions(posterior: np.ndarray, y: np.ndarray, classes: np.ndarray)
         Codes of the given labels.
     classes : ndarray of shape (C,)
         The labels.
-
-    Returns
-    -------
-    found : Bunch
-        As of `SynsetAttributor.suggest_labels`.
     """
     row = np.arange(len(y))
     others = posterior.copy()

@@ -40,22 +40,16 @@ def own_group_objectives(
     ----------
     model : FunctionalModel
         The trained network.
-
     synset : Synset
         What it is trained on again.
-
     leave_out : LeaveOut
         How; its `rewind` is not used. A callable solver has no path: the end takes its place.
-
     X : Tensor or RowSource of shape (q, d...)
         Rows.
-
     y : Tensor of shape (q,) or (q, C)
         Their labels or values.
-
     own_group : Tensor of shape (q,)
         Group that each falls in.
-
     objective : callable
         Maps outputs (q, C) and `y` to values (q,), larger for a better network.
 

@@ -48,25 +48,10 @@ def collect(
 ) -> tuple[dict, Effects]:
     """Compute everything that the report shows.
 
-    Parameters
-    ----------
-    sources : Sources
-        Attributor, queries and training rows.
-
-    n_typical : int
-        Typical rows of each group.
-
-    n_influential : int
-        Influential training rows of each query.
-
-    n_suspicious : int
-        Suspicious rows.
-
     Returns
     -------
     contents : dict
         What the page's script reads: JSON types only.
-
     effects : Effects
         The effects, unrounded.
     """

@@ -21,7 +21,6 @@ class Influence:
     ----------
     rows : ndarray of shape (n_queries, n)
         Positions in the data of `fit`, the most influential first.
-
     effects : ndarray of shape (n_queries, n)
         Their effects; positive supports.
     """
@@ -38,16 +37,12 @@ class Suspects:
     ----------
     source : {"training", "queries"}
         Where they are from.
-
     rows : ndarray of shape (n,)
         Positions there, the most suspicious first.
-
     scores : ndarray of shape (n,)
         As of `SynsetAttributor.score_samples`.
-
     given, suggested : ndarray of shape (n,)
         Codes of labels, or values.
-
     wrong : ndarray of shape (n,) or None
         Probability that the given label is wrong; None for values.
     """
@@ -67,17 +62,8 @@ def find_influence(sources: Sources, n: int) -> tuple[Influence | None, str | No
     ----------
     sources : Sources
         Attributor and queries.
-
     n : int
         Rows for each query; 0 looks for none.
-
-    Returns
-    -------
-    influence : Influence or None
-        None if there are none.
-
-    note : str or None
-        Why there are none.
     """
     attributor = sources.attributor
     n = min(n, len(attributor.group_labels_))
@@ -92,14 +78,6 @@ def find_influence(sources: Sources, n: int) -> tuple[Influence | None, str | No
 
 def find_suspects(sources: Sources, n: int) -> Suspects | None:
     """Return the most suspicious rows: training rows if they are known, else queries.
-
-    Parameters
-    ----------
-    sources : Sources
-        Attributor, queries and training rows.
-
-    n : int
-        The most rows.
 
     Returns
     -------
@@ -128,14 +106,6 @@ def find_suspects(sources: Sources, n: int) -> Suspects | None:
 def find_typical(sources: Sources, n: int) -> list[np.ndarray] | None:
     """Return typical training rows of each group.
 
-    Parameters
-    ----------
-    sources : Sources
-        Attributor and training rows.
-
-    n : int
-        Rows of each group.
-
     Returns
     -------
     rows : list of n_groups ndarray of shape (at most n,), or None
@@ -153,23 +123,11 @@ def rows_to_keep(
 ) -> tuple[np.ndarray, int]:
     """Return all training rows that are shown, the most important first.
 
-    Parameters
-    ----------
-    typical : list of ndarray or None
-        As of `find_typical`.
-
-    suspects : Suspects or None
-        As of `find_suspects`.
-
-    influence : Influence or None
-        As of `find_influence`.
-
     Returns
     -------
     rows : ndarray of shape (n,)
         Positions, each once: typical and suspicious ones, then influential ones from those of most
         queries to those of one.
-
     n_first : int
         How many of them are typical or suspicious.
     """
