@@ -20,6 +20,7 @@ from sklearn_synset._retraining.synset import Synset
 
 _N_STARTS = 2
 _MOST_OPERATIONS = 1e12  # some half a minute of one core
+_MOST_OF_A_STEP = 5e6  # of one network: a stack of larger ones saves little
 _CONVOLUTION = 3.0  # operations of a product that take as long as one of a convolution
 _MOST_WHOLE_ROWS = 10_000
 _USUAL_EPOCHS = 30
@@ -131,7 +132,8 @@ def choose_plan(
     ====================  =======================================  ===============================
     replay                the training is known, and repeating it  LOO of eight everyday trainings
                           takes at most 1e12 operations            0.70-0.91, rewinding 0.39-0.70
-    two starts            within those operations; else one        0.74-0.91 for 0.64-0.89
+    two starts            within those operations, and at most     0.74-0.91 for 0.64-0.89
+                          5e6 in a step of a network; else one
     all rows as synset    replay, up to 10,000 rows                0.70-0.91, a quarter of the rows
                                                                    0.63-0.82 in the same time
     usual training, too   classifiers of several layers whose      LOO 0.71, 0.77 for 0.67, 0.70
@@ -293,7 +295,9 @@ def _choose_solver(
         return "mixed", _N_STARTS, [reason]
     once = sum(_operations(model, rows) for model in models) * (n_removals + 1)
     cost = f"{once:.1e} operations for {n_removals + 1} trainings side by side"
-    n_starts = int(max(0, min(-(-_N_STARTS // len(models)), _MOST_OPERATIONS // once)))
+    is_small = all(_operations_of_a_step(model, rows) <= _MOST_OF_A_STEP for model in models)
+    wanted = -(-_N_STARTS // len(models)) if is_small else 1
+    n_starts = int(max(0, min(wanted, _MOST_OPERATIONS // once)))
     if solver == "replay":
         reason = f"solver: replay, as asked for ({cost})."
     elif obstacle is not None and once > _MOST_OPERATIONS:
@@ -307,8 +311,9 @@ def _choose_solver(
         )
         return "rewind", 0, [reason]
     n_starts = max(1, n_starts)
+    why = "" if is_small else ", as the steps of large networks save little side by side"
     seeds = "new seeds" if known[0].seed is None else "its own seed and new ones"
-    return "replay", n_starts, [reason, f"starts: {n_starts} for each network, from {seeds}."]
+    return "replay", n_starts, [reason, f"starts: {n_starts} for each network, from {seeds}{why}."]
 
 
 def _choose_steps(max_iter: int | str, *, is_whole: bool, is_distilled: bool) -> tuple[int, str]:
@@ -339,6 +344,12 @@ def _operations(model: FunctionalModel, rows: TrainingRows) -> float:
     recipe = model.recipe
     assert isinstance(recipe, Recipe)
     return float(recipe.n_rows_seen) * _operations_per_row(model, rows)
+
+
+def _operations_of_a_step(model: FunctionalModel, rows: TrainingRows) -> float:
+    """Return about how many operations a step of one network takes."""
+    assert isinstance(model.recipe, Recipe)
+    return model.recipe.batch_size * _operations_per_row(model, rows)
 
 
 def _operations_per_row(model: FunctionalModel, rows: TrainingRows) -> float:

@@ -170,43 +170,52 @@ def patches_of(images: torch.Tensor, window: Window) -> torch.Tensor:
     return _Columns.apply(images, window)
 
 
-class _MaxPooling(Function):
-    """The largest value (K, c, h', w', b) of each window of images."""
+class _LargestAlong(Function):
+    """The largest value of each window along one axis."""
 
     @staticmethod
-    def forward(ctx: Any, images, window):
-        places = window.places(images.shape)
-        first, *others = window.slices(images, places)
-        best = first.clone()
-        for own in others:
+    def forward(ctx: Any, values, axis, kernel, stride):
+        first, *others = _slices_along(values, axis, kernel, stride)
+        best = torch.maximum(first, others[0]) if others else first.clone()
+        for own in others[1:]:
             torch.maximum(best, own, out=best)
-        ctx.save_for_backward(images, best)
-        ctx.window, ctx.places = window, places
+        ctx.save_for_backward(values, best)
+        ctx.window = axis, kernel, stride
         return best
 
     @staticmethod
     def backward(ctx: Any, *gradients):
-        images, best = ctx.saved_tensors
-        window, left = ctx.window, gradients[0].clone()
-        is_tiled = window.stride == window.kernel
-        found = torch.zeros_like(images)
-        missing, own = torch.empty_like(best), torch.empty_like(best)
-        parts = (window.slices(each, ctx.places) for each in (images, found))
-        for values, place in zip(*parts, strict=True):
-            # What is left goes to the first value that is the largest, as in torch.
-            torch.sub(values, best, out=missing)
-            torch.ops.aten.threshold_backward.grad_input(left, missing, -_TINY, grad_input=own)
-            left -= own
-            if is_tiled:
-                place.copy_(own)
+        values, best = ctx.saved_tensors
+        axis, kernel, stride = ctx.window
+        left, found = gradients[0], torch.zeros_like(values)
+        parts = [_slices_along(each, *ctx.window) for each in (values, found)]
+        for k, (own, place) in enumerate(zip(*parts, strict=True)):
+            # Of equal values the first has the gradient, as in torch.
+            share = left
+            if k < kernel - 1:
+                share = torch.ops.aten.threshold_backward(left, own - best, -_TINY)
+                left = left - share
+            if stride < kernel:
+                place += share
             else:
-                place += own
-        return found, None
+                place.copy_(share)
+        return found, None, None, None
+
+
+def _slices_along(values: torch.Tensor, axis: int, kernel: int, stride: int) -> list[torch.Tensor]:
+    """Return, for each entry of a kernel along an axis, a view of what it meets."""
+    n_places = (values.shape[axis] - kernel) // stride + 1
+    moved = values.movedim(axis, 0)
+    found = [moved[k : k + stride * (n_places - 1) + 1 : stride] for k in range(kernel)]
+    return [each.movedim(0, axis) for each in found]
 
 
 def max_pooled(images: torch.Tensor, window: Window) -> torch.Tensor:
     """Return the largest value (K, c, h', w', b) in each window of images (K, c, h, w, b)."""
-    return _MaxPooling.apply(images, window)
+    for axis in (-2, -3):
+        kernel, stride = window.kernel[axis + 3], window.stride[axis + 3]
+        images = _LargestAlong.apply(images, axis, kernel, stride)
+    return images
 
 
 def mean_pooled(images: torch.Tensor, window: Window) -> torch.Tensor:

@@ -35,6 +35,10 @@ def refused():
     return dataclasses.replace(module(), recipe="the sampler Mine is not known")
 
 
+def large_steps():
+    return known(module=lambda: nn.Sequential(nn.Linear(4, 30_000), nn.Linear(30_000, 3)).double())
+
+
 REPLAY = ("replay", 2, True)
 # Networks, training rows, settings: solver, starts and whether all rows are the synset; a reason.
 TABLE = {
@@ -48,6 +52,7 @@ TABLE = {
     "expensive, asked for": (
         long_training, 60, {"solver": "replay"}, ("replay", 1, True), "replay, as asked for"
     ),
+    "large steps": (large_steps, 60, {}, ("replay", 1, True), "steps of large networks save"),
     "known, rewound": (known, 60, {"solver": "rewind"}, ("rewind", 0, False), "as asked for"),
     "module": (module, 60, {}, ("mixed", 2, False), "a bare module does not say how"),
     "large module": (module, 10**9, {}, ("rewind", 0, False), "cannot be repeated"),
