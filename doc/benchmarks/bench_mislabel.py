@@ -138,8 +138,10 @@ def removal_curves(untrained, data, scores, seed):
     curves = {}
     for name, order in ranks.items():
         kept = [np.sort(order[round(share * len(y)) :]) for share in DROPPED]
-        nets = [seeded_fit(untrained, X[rows], y[rows], seed + 1000) for rows in kept]
-        curves[name] = [full, *(net.score(X_test, y_test) for net in nets)]
+        curves[name] = [full]
+        for rows in kept:  # the net is trained anew each time
+            net = seeded_fit(untrained, X[rows], y[rows], seed + 1000)
+            curves[name].append(net.score(X_test, y_test))
     return curves
 
 

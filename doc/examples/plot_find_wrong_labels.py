@@ -68,8 +68,9 @@ MislabelDisplay.from_estimator(attributor, X, y, image_shape=image_shape)
 plt.show()
 
 # %%
-# The probabilities are calibrated, so that a threshold has a meaning: above one half, a label is
-# more likely wrong than right. Their sum is the expected number of wrong labels.
+# A threshold of one half selects the labels that are more likely wrong than right. The sum of the
+# probabilities is the expected number of wrong labels. It is too high here, as some kinds of
+# clothing look alike, so that right labels look wrong, too.
 
 found = attributor.suggest_labels(X, y)
 flagged = found.wrong_probability > 0.5
