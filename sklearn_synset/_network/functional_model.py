@@ -12,12 +12,14 @@ from torch.func import functional_call
 
 from sklearn_synset._data.row_source import row_dtype
 from sklearn_synset._network.checks import check_output, first_of, probe, trainable_parameters
+from sklearn_synset._network.depth import depth_of, shrinking
 from sklearn_synset._network.last_layer import check_several_logits, read_last_layer
 from sklearn_synset._network.plain_layers import with_plain_layers
 from sklearn_synset._network.recipe import Recipe
 from sklearn_synset._network.transform_checks import check_transforms
 from sklearn_synset._runtime.torch_interop import as_tensor, plain_attention, resolve_device
 
+_N_ROWS = 50
 _HALF = (torch.float16, torch.bfloat16)
 
 
@@ -66,6 +68,9 @@ class FunctionalModel:
     activation : str, default=None
         Name of a last layer that is left out of `module`, as its input is what is explained.
 
+    depth : float, default=1.0
+        Power of the weights that the outputs grow with, see `depth_of`.
+
     Notes
     -----
     Threads take turns: while the module runs on other weights, these are inside it.
@@ -87,6 +92,7 @@ class FunctionalModel:
     recipe: Recipe | str | None = None
     threshold: float = 0.5
     activation: str | None = None
+    depth: float = 1.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_turn", threading.RLock())
@@ -153,6 +159,11 @@ class FunctionalModel:
         pieces = theta.split([math.prod(shape) for shape in self.shapes])
         named = zip(self.names, pieces, self.shapes, strict=True)
         return {name: piece.reshape(shape) for name, piece, shape in named}
+
+    def shrunk(self, factor: float) -> torch.Tensor:
+        """Return the weights (D,) times a factor, but for layers in front of a normalisation."""
+        scale = shrinking(self.module, self.names, self.shapes, factor)
+        return self.theta * scale.to(self.theta)
 
     def copied_module(self) -> torch.nn.Module:
         """Return a copy of the module, with its own weights in it."""
@@ -286,6 +297,9 @@ def freeze(
         input_shape=input_shape,
         activation=activation,
     )
+    rows = as_tensor(X[:_N_ROWS], dtype=row_dtype(X, model.dtype), device=model.device)
+    depth = depth_of(lambda factor: model(model.shrunk(factor), rows))
+    model = replace(model, depth=depth)
     return _differentiable(
         model, as_tensor(X[[0, -1]], dtype=row_dtype(X, model.dtype), device=model.device)
     )

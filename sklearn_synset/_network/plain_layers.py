@@ -2,6 +2,7 @@
 
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import _WeightNorm
 
 from sklearn_synset._network.plain_embedding_bag import PlainEmbeddingBag
 from sklearn_synset._network.plain_recurrence import PLAIN_RECURRENCE
@@ -16,10 +17,18 @@ class _PlainPReLU(nn.PReLU):
         return torch.where(input > 0, input, slope * input)
 
 
+class _PlainWeightNorm(_WeightNorm):
+    def forward(self, weight_g, weight_v):
+        """Return a weight of norms `weight_g` in the directions of `weight_v`."""
+        others = [d for d in range(weight_v.ndim) if d != self.dim]
+        return weight_v * (weight_g / weight_v.square().sum(others, keepdim=True).sqrt())
+
+
 _PLAIN: dict[type, type] = {
     **PLAIN_RECURRENCE,
     nn.EmbeddingBag: PlainEmbeddingBag,
     nn.PReLU: _PlainPReLU,
+    _WeightNorm: _PlainWeightNorm,
 }
 
 
@@ -30,7 +39,8 @@ def with_plain_layers(module: nn.Module) -> nn.Module:
     ----------
     module : Module
         Changed in place: its `RNN`, `GRU` and `LSTM` layers, the cells of these, and its
-        `EmbeddingBag` and `PReLU` layers keep their parameters and attributes.
+        `EmbeddingBag` and `PReLU` layers keep their parameters and attributes, as do weight
+        normalisations.
 
     Returns
     -------

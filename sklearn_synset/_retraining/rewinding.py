@@ -1,22 +1,14 @@
 """Rewinding: the weights from which a network is trained, with and without groups."""
 
-import math
-
 import torch
 
+from sklearn_synset._network.depth import NORMS
 from sklearn_synset._network.functional_model import FunctionalModel
-
-_NORMS = (
-    torch.nn.modules.batchnorm._BatchNorm,
-    torch.nn.LayerNorm,
-    torch.nn.GroupNorm,
-    *([torch.nn.RMSNorm] if hasattr(torch.nn, "RMSNorm") else []),  # since torch 2.4
-)
 
 
 def has_normalisation(model: FunctionalModel) -> bool:
     """Tell whether a network has normalisation layers."""
-    return any(isinstance(part, _NORMS) for part in model.module.modules())
+    return any(isinstance(part, NORMS) for part in model.module.modules())
 
 
 def is_single_layer(model: FunctionalModel) -> bool:
@@ -43,7 +35,7 @@ def rewound(model: FunctionalModel, rewind: float) -> torch.Tensor:
     Returns
     -------
     theta : Tensor of shape (D,)
-        :math:`(1 - r)^{1/L} \theta_T` with L the number of layers. A layer right in front of a
+        :math:`(1 - r)^{1/L} \theta_T` with L the model's `depth`. A layer right in front of a
         normalisation is left as it is; the normalisation's own scale and shift shrink instead.
 
     Notes
@@ -52,31 +44,12 @@ def rewound(model: FunctionalModel, rewind: float) -> torch.Tensor:
     brings back outputs that are small and residuals that are large, which is where most of a
     row's influence on a network comes from. The scale of weights in front of a normalisation has
     no such meaning: in training it cancels, and in evaluation the stored statistics belong to it.
-    Outputs of a network without shifts, and with activations that scale as ReLU does, lose exactly
-    the share r.
+    As L is measured on outputs, it does not matter how the weights are spelled.
     """
-    shrunk = _shrunk_layers(model)
-    factor = (1.0 - rewind) ** (1 / max(1, len(shrunk)))
-    parts = [factor if name.rpartition(".")[0] in shrunk else 1.0 for name in model.names]
-    sizes = torch.tensor([math.prod(shape) for shape in model.shapes])
-    scale = torch.tensor(parts, dtype=model.dtype).repeat_interleave(sizes).to(model.device)
-    return model.theta * scale
+    return model.shrunk((1.0 - rewind) ** (1 / model.depth))
 
 
 def on_the_way(model: FunctionalModel, rewind: float) -> list[torch.Tensor]:
     """Return the rewound weights, those half-way and the trained ones; these alone if all agree."""
     start, end = rewound(model, rewind), model.theta
     return [start, (start + end) / 2, end] if rewind else [end]
-
-
-def _shrunk_layers(model: FunctionalModel) -> set[str]:
-    """Names of the layers with weights, but for those right in front of a normalisation."""
-    layers = list(dict.fromkeys(name.rpartition(".")[0] for name in model.names))
-    modules = dict(model.module.named_modules())
-    is_norm = [isinstance(modules[layer], _NORMS) for layer in layers]
-    followers = [*is_norm[1:], False]
-    return {
-        layer
-        for layer, norm, is_followed in zip(layers, is_norm, followers, strict=True)
-        if norm or not is_followed
-    }

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 from torch.func import functional_call, vmap
+from torch.nn.utils import parametrizations
 
 from sklearn_synset._network.plain_layers import with_plain_layers
 from tests.problems import seeded
@@ -101,6 +102,20 @@ def test_a_plain_slope_is_that_of_its_channel(shape, n_slopes):
         plain.weight.copy_(layer.weight)
     X = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(plain(X), layer(X))
+
+
+@pytest.mark.parametrize("dim", [0, 1, None])
+@pytest.mark.filterwarnings("error")
+def test_a_plain_weight_norm_is_that_of_torch(dim):
+    def build():
+        return parametrizations.weight_norm(nn.Conv1d(3, 4, 2), dim=dim)
+
+    layer, plain = pair(build)
+    X = torch.randn(5, 3, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(plain(X), layer(X))
+    weights = {name: torch.stack([p, 2 * p]).detach() for name, p in plain.named_parameters()}
+    found = vmap(lambda own: functional_call(plain, own, (X,)))(weights)
+    torch.testing.assert_close(found[0], layer(X))
 
 
 def test_packed_sequences_are_refused():
