@@ -51,7 +51,7 @@ def with_plain_layers(module: nn.Module) -> nn.Module:
     -----
     torch has no rule to run these kernels for many networks at once. A plain recurrent layer takes
     one step after the other, each for all networks: as many small operations as a sequence has
-    steps, some ten times as long as a kernel for a single network.
+    steps.
     """
     for part in module.modules():
         if type(part) in _PLAIN:
