@@ -232,3 +232,16 @@ def test_what_takes_no_weights_is_named():
 
     with pytest.raises(TypeError, match="train.* does not take sample_weight"):
         retraining(train, X, Y, X, Y, groups=GROUPS, sample_weight=WEIGHT, **SEEDED)
+
+
+class OwnLoss(NeuralNetClassifier):
+    def get_loss(self, *args, **kwargs):
+        raise AssertionError("a training began")
+
+
+def test_a_net_whose_outputs_are_not_known_is_refused_before_it_is_trained():
+    estimator = net(OwnLoss, module=probabilities, criterion=nn.NLLLoss)
+    with pytest.raises(ValueError, match="OwnLoss has a get_loss of its own"):
+        retraining(estimator, X, Y, X, Y, groups=GROUPS, **SEEDED)
+    with pytest.raises(ValueError, match="pass weights of rows as sample_weight of fit"):
+        SynsetAttributor(estimator, **FAST).fit(X, Y, GROUPS)

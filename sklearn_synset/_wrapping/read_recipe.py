@@ -229,9 +229,9 @@ def _check_methods(net: NeuralNet) -> None:
         if getattr(type(net), name) is not getattr(base, name):
             raise RefusedTrainingError(
                 f"{type(net).__name__} has a {name} of its own, so the steps of its training are "
-                "not known. Write a loss as the net's criterion, a penalty as weight_decay; or "
-                "pass the trained module, net.module_, which is then explained as if it had been "
-                "trained by its loss alone."
+                "not known. Write a loss as the net's criterion, a penalty as weight_decay, and "
+                "weights of rows as sample_weight of fit; or pass the trained module, net.module_, "
+                "which is then explained as if it had been trained by its loss alone."
             )
     others = [name for name in getattr(net, "_modules", []) if name != "module"]
     if others:

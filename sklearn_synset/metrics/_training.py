@@ -407,6 +407,9 @@ def _inputs_of_net(
     try:
         read_criterion(initialized)
     except ValueError:
+        known = (torch.nn.CrossEntropyLoss, torch.nn.BCEWithLogitsLoss)
+        if loss == "cross_entropy" and not isinstance(initialized.criterion_, known):
+            raise  # what its outputs are is not known
         return X, target
     with keep_global_state():
         ndim = initialized.forward(first).ndim
