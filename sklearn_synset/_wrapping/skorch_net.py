@@ -55,7 +55,8 @@ def read_criterion(net: NeuralNet) -> TrainingLoss:
         raise ValueError(
             f"{type(net).__name__} has a get_loss of its own, so the loss of its training is not "
             "known. Write the loss as a criterion (a torch.nn.Module with reduction='mean' or "
-            "'sum') and pass it as the net's criterion; pass weights of rows as sample_weight of fit."
+            "'sum') and pass it as the net's criterion; pass weights of rows as sample_weight of "
+            "fit."
         )
     if isinstance(criterion, torch.nn.NLLLoss):
         # skorch's classifier takes the logarithm of the module's probabilities.
