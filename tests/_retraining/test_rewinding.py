@@ -1,12 +1,14 @@
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn.utils import parametrizations
 
+from sklearn_synset import SynsetAttributor
 from sklearn_synset._retraining.rewinding import on_the_way, rewound
-from tests.problems import classification_model, seeded
+from tests.problems import classification_model, seeded, train
 
 
 def model_of(*layers):
@@ -111,3 +113,18 @@ def test_half_way_is_in_the_middle():
     assert torch.equal(start, rewound(model, 0.5)) and torch.equal(end, model.theta)
     torch.testing.assert_close(middle - start, end - middle)
     assert len(on_the_way(model, 0.0)) == 1
+
+
+@pytest.mark.parametrize("spelled", [Raw, Branches])
+def test_effects_are_the_same_however_a_network_is_spelled(spelled):
+    rng, y, groups = np.random.RandomState(0), np.arange(90) % 3, np.arange(90) // 3 % 6
+    rows = rng.normal(size=(90, 4))
+    rows[np.arange(90), y] += 1
+    layers = seeded(lambda: nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3)).double())
+    train(layers, rows, y, nn.functional.cross_entropy)
+    params = {"solver": "rewind", "n_probes": 0, "max_iter": 0, "n_steps": 50, "random_state": 0}
+    found, expected = (
+        SynsetAttributor(build(layers), **params).fit(rows, y, groups).attribute(rows, y)
+        for build in (spelled, chain)
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-2 * np.abs(expected).max())
