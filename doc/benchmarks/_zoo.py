@@ -9,7 +9,7 @@ import torch
 from skorch import NeuralNet, NeuralNetBinaryClassifier, NeuralNetClassifier, NeuralNetRegressor
 from skorch.callbacks import EarlyStopping, GradientNormClipping, LRScheduler
 from skorch.dataset import Dataset
-from skorch.helper import SliceDict
+from skorch.helper import SliceDict, predefined_split
 from torch import nn
 from torch.nn import functional
 from torch.nn.utils import parametrizations
@@ -484,6 +484,10 @@ def _weight(n):
     return np.random.RandomState(1).uniform(0.2, 2, n)
 
 
+def _held_back():
+    return _table(np.random.RandomState(1), 60)
+
+
 def _callbacks(*each):
     return {"callbacks": list(each)}
 
@@ -605,10 +609,8 @@ ANIMALS = {
     "LBFGS": Animal(mlp, params={"optimizer": torch.optim.LBFGS, "batch_size": -1, "lr": 0.1}),
     "early stopping": Animal(
         mlp,
-        params={
-            "max_epochs": 40,
-        }
-        | _callbacks(EarlyStopping(monitor="train_loss", patience=3, threshold=0.02)),
+        params={"max_epochs": 40, "train_split": predefined_split(Dataset(*_held_back()))}
+        | _callbacks(EarlyStopping(patience=3, load_best=True)),
     ),
     "dataset of its own": Animal(mlp, params={"dataset": Scaled}),
     "module instance": Animal(mlp, instance=True),

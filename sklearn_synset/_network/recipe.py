@@ -94,8 +94,7 @@ class Recipe:
     stopping : Stopping or None
         Early stopping, or keeping the best epoch.
     is_trained_on : ndarray of shape (n,), dtype bool
-        Training rows that the optimizer sees: not those that `train_split` holds back, nor those
-        with an ignored label.
+        Training rows that the optimizer sees: not those that `train_split` holds back.
     valid_rows : ndarray of shape (v,) or None
         Training rows that `train_split` holds back; None if there are none.
     valid_data : tuple of ndarray or None

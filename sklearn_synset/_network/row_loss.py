@@ -3,7 +3,6 @@
 import copy
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from skorch import NeuralNet, NeuralNetClassifier
 from torch.func import vmap
@@ -38,6 +37,9 @@ class RowLoss:
     is_soft : bool
         Whether training targets are probabilities. torch then divides by the number of rows, and
         by their total class weight otherwise.
+
+    ignored : int or None
+        Output whose label has neither loss nor share (`ignore_index`).
     """
 
     kind: str
@@ -47,6 +49,7 @@ class RowLoss:
     is_sum: bool = False
     positive_column: int | None = None
     is_soft: bool = False
+    ignored: int | None = None
 
     def __call__(
         self, outputs: torch.Tensor, targets: torch.Tensor
@@ -81,6 +84,9 @@ class RowLoss:
             log_probability = (outputs + torch.finfo(outputs.dtype).eps).log()
         else:
             log_probability = outputs
+        if self.ignored is not None:
+            targets = targets.clone()
+            targets[..., self.ignored] = 0
         share = targets.sum(-1)
         smoothed = targets
         if self.label_smoothing:
@@ -179,6 +185,7 @@ def row_loss_of(net: NeuralNet, *, link: str, n_outputs: int, is_soft: bool = Fa
     common = RowLoss("elements", single, is_sum=reduction == "sum")
     if isinstance(criterion, _LABELS):
         is_probability = isinstance(criterion, torch.nn.NLLLoss)
+        is_a_class = 0 <= criterion.ignore_index < n_outputs
         if not is_probability:
             kind = "logits"
         elif isinstance(net, NeuralNetClassifier):
@@ -191,6 +198,7 @@ def row_loss_of(net: NeuralNet, *, link: str, n_outputs: int, is_soft: bool = Fa
             class_weight=None if weight is None else weight.detach().cpu(),
             label_smoothing=float(getattr(criterion, "label_smoothing", 0.0)),
             is_soft=is_soft and not is_probability,
+            ignored=criterion.ignore_index if is_a_class and not is_soft else None,
         )
     if link in ("single_logit", "sigmoid"):
         return replace(common, positive_column=1)
@@ -216,15 +224,6 @@ def _check_elements(criterion: torch.nn.Module, single: torch.nn.Module, n_outpu
         raise ValueError(f"the criterion {criterion!r} is not the mean of one loss a row")
 
 
-def ignored_rows(net: NeuralNet, y: np.ndarray) -> torch.Tensor:
-    """Return which rows (n,) a criterion ignores by their label (`ignore_index`)."""
-    ignored = getattr(net.criterion_, "ignore_index", None)
-    labels = torch.as_tensor(y)
-    if ignored is None or labels.is_floating_point():
-        return torch.zeros(len(labels), dtype=torch.bool)
-    return labels.reshape(len(labels), -1)[:, 0] == ignored
-
-
 def why_not_rewound(net: NeuralNet) -> str | None:
     """Return why a net's criterion cannot be imitated by descent; None if it can.
 
@@ -246,6 +245,7 @@ def why_not_rewound(net: NeuralNet) -> str | None:
         and getattr(criterion, "pos_weight", None) is None
         and getattr(criterion, "label_smoothing", 0.0) == 0.0
         and getattr(criterion, "reduction", "mean") == "mean"
+        and getattr(criterion, "ignore_index", -1) < 0
     )
     decays = {group.get("weight_decay", 0.0) for group in net.optimizer_.param_groups}
     if len(decays) > 1:
@@ -259,6 +259,8 @@ def why_not_rewound(net: NeuralNet) -> str | None:
     }
     smoothing = getattr(criterion, "label_smoothing", 0.0)
     details = weights | ({"label_smoothing": smoothing} if smoothing else {})
+    ignored = getattr(criterion, "ignore_index", -1)
+    details |= {"ignore_index": ignored} if ignored >= 0 else {}
     return (
         f"the criterion is {type(criterion).__name__}"
         + (f" with {details}" if details else "")

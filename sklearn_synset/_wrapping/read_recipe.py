@@ -42,7 +42,6 @@ from sklearn_synset._network.recipe import (
     optimizer_of,
 )
 from sklearn_synset._network.row_loss import (
-    ignored_rows,
     row_loss_of,
     why_not_rewound,
 )
@@ -108,7 +107,6 @@ def read_recipe(
     """
     _check_methods(net)
     is_trained_on, valid_rows, valid_data = _read_split(net, y)
-    is_trained_on &= ~ignored_rows(net, y).numpy()
     _check_iterator(net, int(is_trained_on.sum()))
     recipe = recipe_of_net(
         net,

@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.utils import Bunch, check_random_state, check_scalar
 from tqdm.auto import tqdm
 
+from sklearn_synset._network.functional_model import loss_scale_of
 from sklearn_synset._objective.objective import Objective, resolve_objective
 from sklearn_synset._runtime.parallel import in_parallel
 from sklearn_synset._runtime.torch_interop import draw_seed
@@ -184,7 +185,8 @@ def retraining(
     X_query = problem.query_rows(X_query)
     y_query = problem.query_target(X_query, y_query)
     labels, codes = read_groups(groups, problem.n_rows)
-    function = resolve_objective(objective, problem.loss, loss_scale=2.0)
+    scale = loss_scale_of(problem.loss, problem.n_outputs)
+    function = resolve_objective(objective, problem.loss, loss_scale=scale)
     if cache_dir is not None and not isinstance(random_state, Integral):
         raise ValueError("cache_dir needs an integer random_state, to find its trainings again.")
     random_state = check_random_state(random_state)
@@ -369,6 +371,8 @@ def _ingredients(
         "groups": codes,
         "objective": objective,
     }
+    if problem.loss == "squared_error" and problem.n_outputs > 1:
+        ingredients["n_outputs"] = problem.n_outputs  # the loss is a mean over them
     if problem.sample_weight is not None:
         ingredients["sample_weight"] = problem.sample_weight
     if problem.net is not None:

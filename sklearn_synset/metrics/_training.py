@@ -72,6 +72,11 @@ class TrainingProblem:
         return len(self.y)
 
     @property
+    def n_outputs(self) -> int:
+        """Number of classes, or of targets."""
+        return n_outputs(self.classes, self.y)
+
+    @property
     def net(self) -> NeuralNet | None:
         """The skorch net that is, or ends, the estimator."""
         return final_net(self.estimator)
@@ -116,7 +121,7 @@ class TrainingProblem:
             net,
             weight,
             link="identity" if self.loss == "binary_cross_entropy" else read_criterion(net).link,
-            n_outputs=n_outputs(self.classes, y),
+            n_outputs=self.n_outputs,
             is_soft=is_soft,
         )
 

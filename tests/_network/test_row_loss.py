@@ -3,14 +3,13 @@
 from dataclasses import replace
 from functools import partial
 
-import numpy as np
 import pytest
 import torch
 from skorch import NeuralNet, NeuralNetClassifier, NeuralNetRegressor
 from torch import nn
 from torch.nn import functional
 
-from sklearn_synset._network.row_loss import ignored_rows, row_loss_of
+from sklearn_synset._network.row_loss import row_loss_of
 
 N, C, K = 11, 3, 2
 WEIGHT = torch.tensor([1.0, 4.0, 0.25]).double()
@@ -33,6 +32,12 @@ LABELS = {
     "class weights": (nn.CrossEntropyLoss, {"weight": WEIGHT}, "logits"),
     "smoothing": (nn.CrossEntropyLoss, {"label_smoothing": 0.3}, "logits"),
     "both": (nn.CrossEntropyLoss, {"weight": WEIGHT, "label_smoothing": 0.3}, "logits"),
+    "ignored": (nn.CrossEntropyLoss, {"ignore_index": 1, "weight": WEIGHT}, "logits"),
+    "ignored and smoothed": (
+        nn.CrossEntropyLoss,
+        {"ignore_index": 0, "label_smoothing": 0.3},
+        "logits",
+    ),
     "sum": (nn.CrossEntropyLoss, {"reduction": "sum"}, "logits"),
     "sum of weighted": (nn.CrossEntropyLoss, {"reduction": "sum", "weight": WEIGHT}, "logits"),
     "probabilities": (nn.NLLLoss, {"weight": WEIGHT}, "probabilities"),
@@ -144,10 +149,3 @@ class Centred(nn.Module):
 def test_what_is_no_loss_of_rows_is_refused(criterion, message):
     with pytest.raises(ValueError, match=message):
         loss_of(criterion, NeuralNetRegressor)
-
-
-def test_ignored_labels_are_found():
-    net = NeuralNetClassifier(nn.Linear, module__in_features=4, module__out_features=3)
-    net.set_params(criterion=nn.CrossEntropyLoss, criterion__ignore_index=2).initialize()
-    assert ignored_rows(net, np.array([0, 2, 1, 2])).tolist() == [False, True, False, True]
-    assert not ignored_rows(net, np.array([0.0, 2.0])).any()

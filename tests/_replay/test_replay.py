@@ -129,6 +129,7 @@ PLAIN = {
     "clipping": {"callbacks": [("clip", GradientNormClipping(0.1))]},
     "class weights": {"criterion__weight": torch.tensor([1.0, 3.0, 0.5]).double()},
     "label smoothing": {"criterion__label_smoothing": 0.2},
+    "an ignored label": {"criterion__ignore_index": 2},
     "weights and smoothing": {
         "criterion__label_smoothing": 0.2,
         "criterion__weight": torch.tensor([1.0, 3.0, 0.5]).double(),

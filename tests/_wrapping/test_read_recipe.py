@@ -128,11 +128,6 @@ def test_validation_rows_may_come_from_elsewhere():
         np.testing.assert_array_equal(found, expected)
 
 
-def test_rows_with_an_ignored_label_are_not_trained_on():
-    recipe = read(criterion__ignore_index=2)
-    np.testing.assert_array_equal(recipe.is_trained_on, np.arange(N) % 3 != 2)
-
-
 def test_a_trained_net_has_as_many_epochs_as_it_has_seen():
     net, X, y, _ = small_net()
     net.fit(X, y).partial_fit(X, y)

@@ -303,3 +303,17 @@ def test_the_metrics_take_the_truth_as_it_is(iris):
     assert leave_one_out_ceiling(truth.effects) == pytest.approx(1)
     assert calibration_slope(truth.effects, scores) == pytest.approx(1)
     assert linear_datamodeling_score(truth.outputs, scores, truth.subsets) > 0
+
+
+def test_the_loss_of_several_values_is_their_mean_as_the_attributor_has_it():
+    rng = np.random.RandomState(0)
+    X, groups = rng.normal(size=(30, 3)), np.arange(30) % 3
+    y = X[:, :2] + rng.normal(size=(30, 2))
+    regression = LinearRegression()
+    params = {"groups": groups, "objective": "loss", "random_state": 0}
+    found = retraining(regression, X, y, X, y, **params).effects[0]
+    loss = [
+        np.square(LinearRegression().fit(X[rows], y[rows]).predict(X) - y).mean(1)
+        for rows in (slice(None), groups != 1)
+    ]
+    np.testing.assert_allclose(found[:, 1], loss[1] - loss[0])
