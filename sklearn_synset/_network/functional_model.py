@@ -297,12 +297,17 @@ def freeze(
         input_shape=input_shape,
         activation=activation,
     )
-    rows = as_tensor(X[:_N_ROWS], dtype=row_dtype(X, model.dtype), device=model.device)
-    depth = depth_of(lambda factor: model(model.shrunk(factor), rows))
-    model = replace(model, depth=depth)
-    return _differentiable(
+    model = _differentiable(
         model, as_tensor(X[[0, -1]], dtype=row_dtype(X, model.dtype), device=model.device)
     )
+    rows = as_tensor(X[:_N_ROWS], dtype=row_dtype(X, model.dtype), device=model.device)
+
+    def outputs(factor: float) -> torch.Tensor:
+        found = model(model.shrunk(factor), rows)
+        is_shifted = loss == "cross_entropy"  # which changes no probability
+        return found - found.mean(1, keepdim=True) if is_shifted else found
+
+    return replace(model, depth=depth_of(outputs))
 
 
 def _differentiable(model: FunctionalModel, X: torch.Tensor) -> FunctionalModel:

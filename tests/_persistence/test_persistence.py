@@ -126,7 +126,7 @@ def form(name):
         "regression": (mlp(n_outputs=2), X, np.c_[value, X[:, 1]], None, {"objective": "loss"}),
         "net": (classifier, X, words[y].astype(object), None, {}),
         "regressor": (net(NeuralNetRegressor, 1, nn.MSELoss), X, value, None, {}),
-        "frozen": (FrozenEstimator(clone(classifier).fit(X, y)), X, y, None, {}),
+        "frozen": (FrozenEstimator(seeded(lambda: clone(classifier).fit(X, y))), X, y, None, {}),
         "early stopping": (stopped(), X, y, sites, {"n_probes": 0}),
         "compressed": (classifier, X, y, sites, {"synset_size": 3}),
         "rewound": (classifier, X, y, sites, {"solver": "rewind"}),

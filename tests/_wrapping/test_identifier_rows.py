@@ -135,7 +135,7 @@ def test_few_synset_rows_of_identifiers_keep_the_size_of_effects():
         return SynsetAttributor(network, **params).fit(X, y, groups=groups).transform(X).ravel()
 
     few, every = found(15), found(100)
-    assert 0.6 < (few @ every) / (few @ few) < 1.6
+    assert 0.5 < (few @ every) / (few @ few) < 2
     assert np.corrcoef(few, every)[0, 1] > 0.5
 
 
