@@ -31,10 +31,10 @@ import warnings
 import numpy as np
 import torch
 from _zoo import ANIMALS, rows_of
-from sklearn_synset._network.module_rows import module_rows
 
 from sklearn_synset import SynsetAttributor
 from sklearn_synset._replay.leave_out import ReplayPlan
+from sklearn_synset._wrapping.module_rows import module_rows
 from sklearn_synset.metrics import retraining
 
 N_SEEDS = 4
