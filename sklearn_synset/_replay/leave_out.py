@@ -271,8 +271,9 @@ class ReplayPlan:
             explained = centred(model, model(model.theta, self.lifted_X))
         between, to_explained = whole[1] - whole[0], whole[0] - explained
         limit = 0.5 if self.seeds[0] == self.recipe.seed else 2.0
+        rounding = torch.finfo(explained.dtype).eps ** 0.5 * explained.square().mean().sqrt()
         spread = between.square().mean().sqrt()
-        if spread == 0 or to_explained.square().mean().sqrt() <= limit * spread:
+        if spread <= rounding or to_explained.square().mean().sqrt() <= limit * spread:
             return
         named = ", ".join(self.recipe.not_repeated)
         cause = (
