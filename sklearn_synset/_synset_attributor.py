@@ -12,7 +12,6 @@ from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNet
 
 from sklearn_synset._attribution.choose_plan import choose_plan, choose_rewinding
-from sklearn_synset._attribution.leave_out_networks import attribution_to_groups
 from sklearn_synset._attribution.row_attributions import attribution_to_rows, most_influential
 from sklearn_synset._data.dataset_rows import rows_of
 from sklearn_synset._data.group_assignment import group_centres
@@ -46,6 +45,7 @@ from sklearn_synset._probes.probed_fidelity import (
     probed_effects,
     warn_if_unfaithful,
 )
+from sklearn_synset._probes.seed_noise import attribution_to_groups
 from sklearn_synset._retraining.leave_out import LeaveOut
 from sklearn_synset._retraining.rows_left_out import representatives_of
 from sklearn_synset._runtime.torch_interop import as_array, draw_plan_seeds, keep_global_state
@@ -136,8 +136,9 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
     n_models : int, default=1
         Networks to train from different seeds and to average, if `fit` trains them.
     n_probes : int or "auto", default="auto"
-        Groups that `fit` leaves out of the real rows to measure the fidelity; "auto" is 8 where a
-        training is repeated, and 12 otherwise. 0 measures nothing.
+        Groups that `fit` leaves out of the real rows to measure the fidelity. "auto" is 8, or what
+        a quarter of the cost of leaving groups out allows (where networks are only rewound, a
+        twelfth of retraining without each group). 0 measures nothing.
     input_shape : tuple of int, default=None
         Shape that flat rows are given for the network.
     batch_size : int, default=4096
@@ -179,12 +180,14 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
     plan_ : Plan
         How groups were left out; printing it shows a line with the reason for each choice.
     fidelity_ : Bunch
-        `rank_correlation` between predicted effects and those measured on real rows (over the
-        probed groups, mean over up to 300 training rows), `slope` of the measured on the predicted
-        effects (above 1: predicted too small), intervals of both for the choice of the probed
-        groups (`rank_correlation_interval`, `slope_interval`, about 90%), and the probed `groups`.
-        Measured effects are from another seed, whose noise lowers the correlation. Where networks
-        are only rewound, it shows how well the synset represents the rows, and nothing else.
+        How predicted effects agree with those measured by repeating the training without a few
+        `groups` from two further seeds, on up to 300 training rows. `rank_correlation`: estimate of
+        the Spearman correlation over all groups with the mean of four retrainings, where
+        `between_seeds` is that of two single ones with each other. `slope` of the measured on the
+        predicted effects (above 1: predicted too small). Both have 90% intervals
+        (`rank_correlation_interval`, `slope_interval`). Of a bare module the training is a usual
+        one. All is NaN where trainings cannot be afforded, and `reason` says so; it is empty
+        otherwise. `beats_constant`: whether the network predicts these rows better than a constant.
     n_features_in_ : int
         Number of features seen in `fit`.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -361,7 +364,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         self._centres = group_centres(X, target, codes, None if classes is None else len(classes))
         self.classes_, self.group_labels_, self.plan_ = classes, groups, plan
         self._describe(distilled)
-        warn_if_unfaithful(self.fidelity_)
+        warn_if_unfaithful(self.fidelity_, plan)
         return self
 
     def transform(self, X):
@@ -397,7 +400,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
             retraining; at a minimum of the training loss (of a convex model), rows keep these
             effects, and only the remainder is shared out.
         return_std : bool, default=False
-            Whether to return standard errors too; needs `n_models` of at least 2.
+            Whether to return standard errors too.
 
         Returns
         -------
@@ -405,19 +408,27 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
             Objective with all training data minus objective without the group (the row), in the
             objective's unit; positive when it helps. For `objective="loss"` the sign is turned.
         std : ndarray of the same shape
-            Standard deviation of each attribution over the networks, divided by the root of their
-            number: how much it depends on the seed of the training. Only if `return_std`.
+            Standard error of each attribution by the seed of the training: the standard deviation
+            over the networks, divided by the root of their number. For one network it comes from
+            the two seeds of `fidelity_`, and is the same for all groups of a query. Only if
+            `return_std`.
 
         Raises
         ------
         ValueError
-            If `return_std` with one network, no such level, or if the rows were dropped.
+            If `return_std` with one network and `level="samples"`, or with one network for which
+            no effects were measured from two seeds; no such level, or if the rows were dropped.
         """
         check_option("level", level, ("groups", "samples"))
         X, target = self._check_queries(X, y)
         function = self._objective(self._online.models[0], objective)
-        of_level = attribution_to_rows if level == "samples" else attribution_to_groups
-        answer = of_level(self._online, X, target, function, return_std=return_std)
+        asked = (X, target, function)
+        if level == "samples":
+            answer = attribution_to_rows(self._online, *asked, return_std=return_std)
+        else:
+            answer = attribution_to_groups(
+                self._online, self._probes, *asked, return_std=return_std
+            )
         return answer if return_std else answer[0]
 
     def most_influential_rows(self, X, y=None, *, n_rows=5, direction="both", objective=None):
@@ -570,6 +581,7 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
             real rows, 1 is perfect: the mean of two correlations of ranks, over the groups, and
             over all pairs of query and group, less the mean rank of each. NaN with fewer than two
             probes. For an integer `random_state` the probes do not depend on the synset's settings.
+            Where `fidelity_` is NaN for their cost, networks that are rewound on the real rows.
         """
         return fidelity_score(*self._probed_effects(X, y))
 
@@ -737,7 +749,8 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
         """Return what `score` compares: effects (n_queries, n_probes), predicted and measured."""
         X, target = self._check_queries(X, y, drop_unseen=True)
         function = self._objective(self._online.models[0])
-        return probed_effects(self._online, self._probes, X, target, function)
+        predicted, measured = probed_effects(self._online, self._probes, X, target, function)
+        return predicted, measured.mean(0)
 
     def _describe(self, distilled):
         """Set the fitted attributes that describe the synset."""

@@ -599,7 +599,7 @@ SECTIONS = {
         BadInput("an objective that returns NaN", ValueError, "hold NaN or infinity",
                  lambda: fitted().attribute(
                      X, objective=lambda outputs, y: outputs.sum(-1) * torch.nan)),
-        BadInput("standard errors of one network", ValueError, "fit with n_models=2 or more",
+        BadInput("standard errors of one network", ValueError, "n_models of at least 2",
                  lambda: fitted().attribute(X, return_std=True)),
         BadInput("groups to leave out that are not known", ValueError, "not in groups_",
                  lambda: fitted().leave_out([0, 9])),

@@ -261,10 +261,25 @@ def test_standard_errors_are_as_large_as_seeds_move_attributions(iris):
     assert 0.3 < ratio < 3
 
 
-def test_one_network_has_no_standard_error(iris):
+def test_standard_errors_of_one_network_are_as_large_as_seeds_move_its_attributions(iris):
     X, y = iris
-    attributor = SynsetAttributor(n_groups=6, **FAST).fit(X, y)
-    with pytest.raises(ValueError, match="n_models=2 or more, got n_models=1"):
+    estimator = net(NeuralNetClassifier, linear(3), criterion=nn.CrossEntropyLoss, lr=0.5)
+    estimator.set_params(iterator_train__shuffle=True, batch_size=10, max_epochs=5)
+    groups = y * 2 + np.arange(len(y)) % 2
+    fits = [
+        SynsetAttributor(estimator, n_probes=6, random_state=seed).fit(X, y, groups=groups)
+        for seed in range(6)
+    ]
+    found, errors = zip(*(fit.attribute(X, y, return_std=True) for fit in fits), strict=True)
+    assert errors[0].shape == found[0].shape and np.ptp(errors[0], axis=1).max() == 0
+    ratio = np.mean(np.square(errors)) / np.var(found, axis=0, ddof=1).mean()
+    assert 0.2 < ratio < 5
+
+
+def test_one_network_that_is_rewound_has_no_standard_error(iris):
+    X, y = iris
+    attributor = SynsetAttributor(nn.Linear(4, 3), n_groups=6, **FAST).fit(X, y)
+    with pytest.raises(ValueError, match="n_models of at least 2"):
         attributor.attribute(X, y, return_std=True)
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from sklearn_synset._attribution.choose_probes import ProbePlan, choose_probes
 from sklearn_synset._data.training_data import TrainingRows
 from sklearn_synset._network.functional_model import FunctionalModel
 from sklearn_synset._network.operation_count import convolves, flops_of_gradient
@@ -25,7 +26,6 @@ _CONVOLUTION = 3.0  # operations of a product that take as long as one of a conv
 _MOST_WHOLE_ROWS = 10_000
 _USUAL_EPOCHS = 30
 _AUTO_STEPS, _MOST_DISTILLED = 100, 500
-_N_REPLAYED_PROBES, _N_REWOUND_PROBES = 8, 12
 _REWIND, _REWIND_OF_A_LAYER, _REWIND_NORMALISED = 0.5, 0.9, 0.8
 
 
@@ -48,8 +48,8 @@ class Plan:
     max_iter : int
         Steps of the distillation.
 
-    n_probes : int
-        Groups that are left out of the real rows to measure the fidelity.
+    probes : ProbePlan
+        How the fidelity is measured.
 
     n_halves : int or None
         Random halves of the groups that effects are regressed from; None leaves out each group.
@@ -74,7 +74,7 @@ class Plan:
     n_starts: int
     is_whole: bool
     max_iter: int
-    n_probes: int
+    probes: ProbePlan
     n_halves: int | None
     rewind: float
     reasons: tuple[str, ...]
@@ -166,24 +166,17 @@ def choose_plan(
         n_synset = min(n_rows, int(synset_size) * len(rows.rows_by_group))
     is_distilled = not n_starts and n_synset <= _MOST_DISTILLED
     n_iter, reason = _choose_steps(max_iter, is_whole=is_whole, is_distilled=is_distilled)
-    if n_probes == "auto":
-        n_probes = _N_REPLAYED_PROBES if n_starts else _N_REWOUND_PROBES
-    how = {
-        "replay": "repeating the training on the real rows",
-        "mixed": "a usual training on the real rows",
-        "rewind": "rewinding on the real rows",
-    }
-    fidelity = f"fidelity: from up to {n_probes} groups, by {how[name]}."
+    probes = _choose_probes(models, rows, n_probes, n_removals, n_starts)
     share = usual_rewind(models[0]) if rewind == "auto" else float(rewind)
     return Plan(
         name,
         n_starts,
         is_whole,
         n_iter,
-        int(n_probes),
+        probes,
         n_halves,
         share,
-        (*reasons, reason, fidelity),
+        (*reasons, reason, str(probes)),
     )
 
 
@@ -325,6 +318,30 @@ def _choose_steps(max_iter: int | str, *, is_whole: bool, is_distilled: bool) ->
     if is_distilled:
         return _AUTO_STEPS, f"distillation: {_AUTO_STEPS} steps, as networks are only rewound."
     return 0, "distillation: none, as it gains little; max_iter=... asks for it."
+
+
+def _choose_probes(
+    models: list[FunctionalModel],
+    rows: TrainingRows,
+    n_probes: int | str,
+    n_removals: int,
+    n_starts: int,
+) -> ProbePlan:
+    """Choose the probes by the cost of one training, which all networks share."""
+    model, operations = models[0], None
+    is_usual = not all(isinstance(each.recipe, Recipe) for each in models)
+    if not is_usual:
+        operations = _operations(model, rows)
+    elif not is_single_layer(model):
+        operations = _USUAL_EPOCHS * len(rows.X) * _operations_per_row(model, rows)
+    n_replayed = n_starts * len(models) * (n_removals + 1)
+    return choose_probes(
+        n_probes,
+        len(rows.rows_by_group),
+        operations,
+        n_replayed * (operations or 0.0),
+        is_usual=is_usual,
+    )
 
 
 def _may_be_mixed(models: list[FunctionalModel], rows: TrainingRows, n_removals: int) -> bool:

@@ -12,7 +12,6 @@ from sklearn_synset._attribution.datamodel import datamodel_weights, random_halv
 from sklearn_synset._attribution.group_effects import effects_by_network
 from sklearn_synset._attribution.rewound_networks import plan_and_leave_out
 from sklearn_synset._attribution.row_effects import RowEffects
-from sklearn_synset._attribution.standard_error import standard_error
 from sklearn_synset._data.input_checks import finite, result_dtype
 from sklearn_synset._data.row_source import RowSource, in_batches
 from sklearn_synset._data.training_data import TrainingRows
@@ -315,20 +314,6 @@ class LeaveOutNetworks:
         return in_smaller_chunks(evaluate, min(self.leave_out.batch_size, len(X)), "rows")
 
 
-def attribution_to_groups(
-    online: LeaveOutNetworks,
-    X: np.ndarray,
-    target: np.ndarray,
-    objective: Objective,
-    *,
-    return_std: bool,
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return attributions (q, K) of the dtype of X, and their standard error if asked for."""
-    effects, dtype = online.attributions_by_network(X, target, objective), result_dtype(X)
-    error = standard_error(effects).astype(dtype) if return_std else None
-    return effects.mean(0).astype(dtype), error
-
-
 def leave_groups_out(
     models: list[FunctionalModel],
     synset: Synset,
@@ -366,7 +351,8 @@ def leave_groups_out(
         What was chosen.
 
     others : list of tuple, default=None
-        Networks to train beside, as of `ReplayPlan.blocks`.
+        Networks to train beside, as of `ReplayPlan.blocks`; once, whatever the number of explained
+        networks, as their trainings differ by the seed alone.
 
     Returns
     -------
@@ -374,7 +360,7 @@ def leave_groups_out(
         Ready for queries.
 
     others : list of NetworkSet
-        For each explained network, the networks that were trained beside.
+        The networks that were trained beside, block by block.
     """
     beside: list[NetworkSet] = []
     plans: list[Plans] = list(replays or [])
@@ -386,7 +372,7 @@ def leave_groups_out(
         displacements = []
         for model, replay, other in zip(models, replays, rewound, strict=True):
             displacement, found = replay.displacements_and_others(
-                model, kept, others or [], "Leaving out", other
+                model, kept, (not displacements and others) or [], "Leaving out", other
             )
             displacements.append(displacement)
             beside += found

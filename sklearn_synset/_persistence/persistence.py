@@ -13,6 +13,7 @@ from sklearn.utils import Bunch
 from skorch import NeuralNet
 
 from sklearn_synset._attribution.choose_plan import Plan
+from sklearn_synset._attribution.choose_probes import ProbePlan
 from sklearn_synset._attribution.leave_out_networks import LeaveOutNetworks
 from sklearn_synset._data.group_assignment import GroupCentres
 from sklearn_synset._data.row_source import RowSource
@@ -42,8 +43,8 @@ _STATE_CLASSES: dict[str, type] = {
     each.__name__: each
     for each in (
         *(GroupCentres, LeaveOut, LeaveOutNetworks, NetworkSet),
-        *(PathRemainder, Plan, Probes, ReplayedRows, ReplayPlan, Retraining),
-        *(Synset, TrainingRows),
+        *(PathRemainder, Plan, ProbePlan, Probes, ReplayedRows, ReplayPlan),
+        *(Retraining, Synset, TrainingRows),
     )
 }
 _SCALER_ATTRIBUTES = ("mean_", "var_", "scale_", "n_samples_seen_", "n_features_in_")

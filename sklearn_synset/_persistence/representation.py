@@ -110,7 +110,8 @@ def fitted_summary(attributor: Any) -> list[str]:
 def _fidelity_line(fidelity: Any) -> str:
     correlation, n_probes = fidelity.rank_correlation, len(fidelity.groups)
     if not np.isfinite(correlation):
-        return "Fidelity: not measured; that needs at least 2 probes (n_probes)."
+        reason = fidelity.get("reason") or "that needs at least 2 probes (n_probes)"
+        return f"Fidelity: not measured; {reason}."
     if correlation < LOW_FIDELITY:
         verdict = "low: do not trust the attributions"
     elif correlation < GOOD_FIDELITY:

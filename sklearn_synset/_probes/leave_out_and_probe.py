@@ -14,8 +14,7 @@ from sklearn_synset._network.recipe import Recipe
 from sklearn_synset._probes.probes import (
     Probes,
     draw_probes,
-    no_probes,
-    probe_block,
+    probe_blocks,
     replayed_probes,
 )
 from sklearn_synset._probes.rewound_probes import rewound_probes
@@ -67,9 +66,13 @@ def leave_out_and_probe(
     """
     kept = removals(synset, plan.n_halves, seeds.removals)
     generator = torch.Generator().manual_seed(seeds.probes)
-    probed = draw_probes(synset.n_groups, plan.n_probes, generator)
-    plans = _replay_plans(models, rows, plan, leave_out, seeds)
-    if plans is None:
+    probed = draw_probes(synset.n_groups, plan.probes.n_groups, generator)
+    blocks = probe_blocks(probed.to(kept), seeds.probes, plan.probes.n_seeds)
+    plans, probing = _plans(models, rows, plan, leave_out, seeds)
+    if probing is None:
+        reason = plan.probes.reason
+        if plan.probes.how == "usual training":
+            reason = "neither its training nor a usual one can be repeated"
         usual = LeaveOut(
             usual_rewind(models[0]),
             batch_size=leave_out.batch_size,
@@ -77,13 +80,11 @@ def leave_out_and_probe(
             n_jobs=leave_out.n_jobs,
             verbose=leave_out.verbose,
         )
-        probes = rewound_probes(models, rows, usual, probed, generator)
-        networks, _ = leave_groups_out(models, synset, leave_out, None, kept, rows, plan)
-        return networks, probes
-    block = probe_block(probed.to(kept), seeds.probes)
+        probes = rewound_probes(models, rows, usual, probed, generator, reason)
+    elif not plan.is_whole:
+        probes = replayed_probes(models[0], probing, probed, blocks)
     own = plans
-    if not plan.is_whole:
-        probes = replayed_probes(models, plans, probed, block)
+    if plans is not None and not plan.is_whole:
         own = [
             each.of_synset(model, synset, has_groups=True)
             for each, model in zip(plans, models, strict=True)
@@ -96,29 +97,50 @@ def leave_out_and_probe(
         kept,
         rows,
         plan,
-        others=block if plan.is_whole else [],
+        others=blocks if plan.is_whole else [],
     )
-    if plan.is_whole:
-        probes = Probes(probed, found) if block else no_probes(probed, models)
+    if plan.is_whole and probing is not None:
+        probes = Probes(probed, found)
     return networks, probes
 
 
-def _replay_plans(
+def _plans(
     models: list[FunctionalModel],
     rows: TrainingRows,
     plan: Plan,
     leave_out: LeaveOut,
     seeds: PlanSeeds,
+) -> tuple[list[ReplayPlan] | None, ReplayPlan | None]:
+    """Return how trainings are repeated on the real rows, for answers and for probes.
+
+    None for networks that are only rewound.
+    """
+    plans = None
+    if plan.solver != "rewind":
+        is_generic = plan.solver == "mixed"
+        plans = _replay_plans(models, rows, plan.n_starts, leave_out, seeds, is_generic=is_generic)
+    if plan.probes.how == "rewinding":
+        return plans, None
+    if plan.solver != "rewind":
+        return plans, None if plans is None else plans[0]
+    is_generic = plan.probes.how == "usual training"
+    own = _replay_plans(models[:1], rows, 1, leave_out, seeds, is_generic=is_generic)
+    return None, None if own is None else own[0]
+
+
+def _replay_plans(
+    models: list[FunctionalModel],
+    rows: TrainingRows,
+    n_starts: int,
+    leave_out: LeaveOut,
+    seeds: PlanSeeds,
+    *,
+    is_generic: bool,
 ) -> list[ReplayPlan] | None:
-    """Return how trainings on the real rows are repeated; None if networks are only rewound."""
-    if plan.solver == "rewind":
-        return None
-    is_generic = plan.solver == "mixed"
+    """Return how trainings on the real rows are repeated; None if there is no usual one."""
     recipes: list[Recipe] = []
     for model in models:
-        recipe = model.recipe
-        if is_generic:
-            recipe = generic_recipe(model, rows, seeds.starts)
+        recipe = generic_recipe(model, rows, seeds.starts) if is_generic else model.recipe
         if not isinstance(recipe, Recipe):
             return None
         recipes.append(recipe)
@@ -126,7 +148,7 @@ def _replay_plans(
         models,
         recipes,
         rows,
-        plan.n_starts,
+        n_starts,
         seeds.starts,
         leave_out.n_jobs,
         leave_out.verbose,

@@ -22,16 +22,26 @@ class Probes:
     kept : Tensor of shape (P, K)
         For each probe, 1 for a group that was kept and 0 for one that was left out.
 
-    networks : list of M NetworkSets
-        For each network that is explained: first one trained on all groups, then the P probes.
+    networks : list of S NetworkSets
+        For each seed, or each network that is rewound: first one trained on all groups, then the
+        P probes.
+
+    reason : str, default=""
+        Why their effects are not those of a training; empty if they are.
     """
 
     kept: torch.Tensor
     networks: list[NetworkSet]
+    reason: str = ""
 
     def __len__(self) -> int:
         """P, the number of probes."""
         return len(self.kept)
+
+    @property
+    def measure_noise(self) -> bool:
+        """Whether there are trainings from several seeds to compare."""
+        return len(self) > 0 and len(self.networks) > 1 and not self.reason
 
     @property
     def groups(self) -> np.ndarray:
@@ -46,7 +56,7 @@ class Probes:
         objective: Objective,
         batch_size: int,
     ) -> np.ndarray:
-        r"""Return the measured effect of each probe on each query, mean over networks.
+        r"""Return the measured effect of each probe on each query, from each seed.
 
         Parameters
         ----------
@@ -67,17 +77,17 @@ class Probes:
 
         Returns
         -------
-        effects : ndarray of shape (q, P)
+        effects : ndarray of shape (S, q, P)
             :math:`o(\theta) - o(\theta_{-R})`, in the objective's unit; positive when what was left
             out had helped.
         """
-        total = np.zeros((len(X), len(self)))
-        if not len(self):
-            return total
-        for model, networks in zip(models, self.networks, strict=True):
+        found = np.zeros((len(self.networks), len(X), len(self)))
+        for seed, networks in enumerate(self.networks):
+            # Networks of several seeds are of one architecture, and have their own statistics.
+            model = models[seed % len(models)]
             values = as_array(networks.objectives(model, X, y, objective, batch_size))
-            total += (values[:1] - values[1:]).T
-        return total / len(models)
+            found[seed] = (values[:1] - values[1:]).T
+        return found
 
 
 def draw_probes(n_groups: int, n_probes: int, generator: torch.Generator) -> torch.Tensor:
@@ -106,13 +116,13 @@ def draw_probes(n_groups: int, n_probes: int, generator: torch.Generator) -> tor
     return kept
 
 
-def no_probes(kept: torch.Tensor, models: list[FunctionalModel]) -> Probes:
+def no_probes(kept: torch.Tensor, models: list[FunctionalModel], reason: str = "") -> Probes:
     """Return no probes at all."""
-    return Probes(kept, [NetworkSet(model.theta[None]) for model in models])
+    return Probes(kept, [NetworkSet(model.theta[None]) for model in models], reason)
 
 
-def probe_block(kept: torch.Tensor, seed: int) -> list[tuple[int, torch.Tensor]]:
-    """Return the networks of probes as a block of :meth:`ReplayPlan.blocks`; none without probes.
+def probe_blocks(kept: torch.Tensor, seed: int, n_seeds: int) -> list[tuple[int, torch.Tensor]]:
+    """Return the networks of probes as blocks of :meth:`ReplayPlan.blocks`; none without probes.
 
     Parameters
     ----------
@@ -120,44 +130,46 @@ def probe_block(kept: torch.Tensor, seed: int) -> list[tuple[int, torch.Tensor]]
         Groups to keep.
 
     seed : int
-        Of the trainings; another one than those of the answers.
+        Of the first trainings; others follow. None is one of the answers.
+
+    n_seeds : int
+        S.
     """
     if not len(kept):
         return []
-    return [(seed, torch.cat([torch.ones_like(kept[:1]), kept]))]
+    networks = torch.cat([torch.ones_like(kept[:1]), kept])
+    return [(seed + repetition, networks) for repetition in range(n_seeds)]
 
 
 def replayed_probes(
-    models: list[FunctionalModel],
-    plans: list[ReplayPlan],
+    model: FunctionalModel,
+    plan: ReplayPlan,
     kept: torch.Tensor,
-    block: list[tuple[int, torch.Tensor]],
+    blocks: list[tuple[int, torch.Tensor]],
 ) -> Probes:
-    """Repeat the trainings on the real rows of the groups that are kept, from another seed.
+    """Repeat a training on the real rows of the groups that are kept, from other seeds.
 
     Parameters
     ----------
-    models : list of M FunctionalModels
-        The networks that are explained.
+    model : FunctionalModel
+        The network that is explained; one of them if there are several, as their trainings differ
+        by the seed alone.
 
-    plans : list of M ReplayPlans
-        How each was trained on the real rows.
+    plan : ReplayPlan
+        How it was trained on the real rows.
 
     kept : Tensor of shape (P, K)
         Groups to keep.
 
-    block : list of tuple
-        As of `probe_block`.
+    blocks : list of tuple
+        As of `probe_blocks`.
 
     Returns
     -------
     probes : Probes
-        The networks, with one on all groups for each training.
+        The networks, with one on all groups for each seed.
     """
-    if not block:
-        return no_probes(kept, models)
-    networks = []
-    for model, plan in zip(models, plans, strict=True):
-        ((trained, _),) = plan.blocks(model, block, plan.lifted_X[:2], "Probing")
-        networks.append(trained)
-    return Probes(kept, networks)
+    if not blocks:
+        return no_probes(kept, [model])
+    trained = plan.blocks(model, blocks, plan.lifted_X[:2], "Probing")
+    return Probes(kept, [networks for networks, _ in trained])

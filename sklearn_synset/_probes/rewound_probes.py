@@ -18,6 +18,7 @@ def rewound_probes(
     leave_out: LeaveOut,
     kept: torch.Tensor,
     generator: torch.Generator,
+    reason: str = "",
 ) -> Probes:
     """Rewind the networks, and train them on the real rows of the groups that are kept.
 
@@ -38,13 +39,16 @@ def rewound_probes(
     generator : torch.Generator
         On the CPU.
 
+    reason : str, default=""
+        As of `Probes`.
+
     Returns
     -------
     probes : Probes
         The explained networks, and these networks.
     """
     if not len(kept):
-        return no_probes(kept, models)
+        return no_probes(kept, models, reason)
     sample = sample_of_rows(rows, affordable_rows(models[0], rows.X), generator)
     plans = [leave_out.plan(model, sample) for model in models]
     if sum(operations(models, sample, plans)) * len(kept) > _MOST_OPERATIONS:
@@ -56,4 +60,4 @@ def rewound_probes(
         NetworkSet(torch.cat([model.theta[None], model.theta + move]))
         for model, move in zip(models, moves, strict=True)
     ]
-    return Probes(kept, networks)
+    return Probes(kept, networks, reason)

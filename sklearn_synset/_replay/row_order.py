@@ -27,7 +27,7 @@ def epochs_of_training(recipe: Recipe) -> Iterator[list[torch.Tensor]]:
     """
     params = recipe.net.get_params_for("iterator_train")
     params = {name: value for name, value in params.items() if name in _KNOWN_PARAMS}
-    positions = torch.from_numpy(recipe.is_trained_on.nonzero()[0])
+    positions = torch.from_numpy(recipe.is_trained_on.nonzero()[0]).to(recipe.net.device)
     loader: DataLoader = DataLoader(
         range(len(positions)),  # type: ignore[arg-type]
         batch_size=recipe.batch_size,
@@ -63,7 +63,10 @@ def epochs_of_synset(recipe: Recipe, n_rows: int) -> Iterator[list[torch.Tensor]
     """
     size, rows = min(recipe.batch_size, n_rows), _shuffled(n_rows)
     while True:
-        yield [torch.tensor(list(islice(rows, size))) for _ in range(recipe.n_steps_per_epoch)]
+        yield [
+            torch.tensor(list(islice(rows, size)), device=recipe.net.device)
+            for _ in range(recipe.n_steps_per_epoch)
+        ]
 
 
 def _shuffled(n_rows: int) -> Iterator[int]:

@@ -1,1 +1,1 @@
-"""Statistics of arrays: rank correlation, the slope of a line, the jackknife."""
+"""Statistics of arrays: rank correlation, agreement with retraining, slopes, the jackknife."""

@@ -6,6 +6,7 @@ import numpy as np
 
 from sklearn_synset.inspection._fitted_attributor import (
     check_is_training_set,
+    effects_and_errors,
     notes_on_groups,
     objective_values,
     predictions,
@@ -45,6 +46,7 @@ from sklearn_synset.inspection._side_table import (
 )
 
 _N_FEATURES = 4  # columns of the table beside the bars
+_NOISE, _PALE = 2, 0.4  # standard errors below which bars are pale, and their opacity
 _QUANTILE = 0.99  # of the effects that the colours span
 _MAX_WRITTEN = 20  # queries whose effects are written into the map
 _MAX_CHARACTERS = 80  # in a line of it
@@ -87,7 +89,7 @@ class AttributionDisplay:
         Shape in which these rows are pictures; None if they are none.
     standard_errors : ndarray of shape (n_queries, n_groups), default=None
         Standard errors of the effects, as of `attribute(..., return_std=True)`, drawn as whiskers
-        of the bars.
+        of the bars. Bars of effects below two of them are pale.
     retrained : ndarray of shape (n_seeds, n_queries, n_groups), default=None
         Effects measured by retraining, drawn over the bars with their deviation over
         seeds; NaN where it was not done.
@@ -275,11 +277,10 @@ class AttributionDisplay:
                 n_typical if shape else 1,
             )
             typical = [take(X_train, of_group) for of_group in rows]
-        has_errors = len(attributor.estimators_) > 1
-        effects = attributor.attribute(inputs, y, objective=objective, return_std=has_errors)
+        effects, errors = effects_and_errors(attributor, inputs, y, objective)
         display = cls(
-            effects[0] if has_errors else effects,
-            standard_errors=effects[1] if has_errors else None,
+            effects,
+            standard_errors=errors,
             retrained=retrained,
             groups=attributor.groups_,
             queries=getattr(X, "index", None),
@@ -341,13 +342,16 @@ class AttributionDisplay:
         if self.standard_errors is not None:
             errors = np.asarray(self.standard_errors)[query, shown]
         self.bars_ = ax.barh(places, effects[shown], xerr=errors, color=colors, height=0.65)
+        if errors is not None:
+            for bar, effect, error in zip(self.bars_, effects[shown], errors, strict=True):
+                bar.set_alpha(_PALE if abs(effect) < _NOISE * error else None)
         self.shown_groups_ = shown
         ax.set_yticks(places, [self._group_text(group) for group in shown], fontsize=SMALL)
         ax.set_ylim(len(shown) - 0.5, -0.5)
         ax.axvline(0, color="black", linewidth=0.8)
         label = f"← opposes    {effect_label(self.quantity, self.unit)}    supports →"
         if errors is not None:
-            label += "\nwhiskers of the bars: standard error over networks"
+            label += "\nwhiskers: standard error by the training's seed; effects below two are pale"
         if self.retrained is not None:
             label += f"\n{self._draw_retrained(ax, query, shown)}"
         ax.set_xlabel(label)

@@ -184,7 +184,7 @@ class FidelityDisplay:
             slope=least_squares_slope(predicted, measured)[0],
             quantity=quantity,
             unit=unit,
-            measured_by="probes of the real rows",
+            measured_by="rewinding" if attributor._probes.reason else "probes of the real rows",
         ).plot(ax)
 
     @classmethod

@@ -108,6 +108,15 @@ def predictions(attributor: SynsetAttributor, X) -> np.ndarray:
     return predicted if attributor.classes_ is None else attributor.classes_[predicted]
 
 
+def effects_and_errors(
+    attributor: SynsetAttributor, X, y=None, objective=None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return attributions (q, K), and their standard errors; None if these are not known."""
+    has_errors = len(attributor.estimators_) > 1 or attributor._probes.measure_noise
+    found = attributor.attribute(X, y, objective=objective, return_std=has_errors)
+    return found if has_errors else (found, None)
+
+
 def objective_values(attributor: SynsetAttributor, X, y=None, objective=None) -> np.ndarray:
     """Return each query's objective with nothing left out.
 

@@ -62,9 +62,13 @@ TABLE = {
     "steps": (
         known, 60, {"max_iter": 5, "synset_size": 2}, ("replay", 2, False), "5 steps, as asked for"
     ),
-    "probes": (known, 60, {"n_probes": 3}, REPLAY, "from up to 3 groups, by repeating"),
+    "probes": (known, 60, {"n_probes": 3}, REPLAY, "from up to 3 groups, by repeating the"),
     "probes of modules": (module, 60, {}, ("mixed", 2, False), "by a usual training on the real"),
-    "probes rewound": (layer, 60, {}, ("rewind", 0, False), "from up to 12 groups, by rewinding"),
+    "probes rewound": (layer, 60, {}, ("rewind", 0, False), "which for a single layer is training"),
+    "no probes": (known, 60, {"n_probes": 0}, REPLAY, "not measured, as n_probes=0 asks for none"),
+    "expensive probes": (
+        long_training, 60, {}, ("rewind", 0, False), "n_probes=8 measures it all the same"
+    ),
 }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from sklearn_synset._probes.probes import (
     Probes,
     draw_probes,
     no_probes,
-    probe_block,
+    probe_blocks,
     replayed_probes,
 )
 from sklearn_synset._probes.rewound_probes import rewound_probes
@@ -68,10 +68,10 @@ def test_a_probe_is_the_network_trained_again_without_its_groups(problem):
     with torch.no_grad():
         values = [margin(model(theta, rows.X), y) for theta in expected]
     found = torch.stack([values[0] - values[1], values[0] - values[2]], 1)
-    np.testing.assert_allclose(effects, found.numpy())
+    np.testing.assert_allclose(effects, found.numpy()[None])
 
 
-def test_effects_are_the_mean_over_networks(problem):
+def test_effects_are_those_of_each_seed(problem):
     model, rows, y = problem
     rng = generator()
 
@@ -83,8 +83,9 @@ def test_effects_are_the_mean_over_networks(problem):
     single = [
         Probes(kept, [each]).effects([model], rows.X, y, margin, batch_size=100) for each in sets
     ]
-    both = Probes(kept, sets).effects([model, model], rows.X, y, margin, batch_size=100)
-    np.testing.assert_allclose(both, np.mean(single, axis=0))
+    for models in ([model], [model, model]):
+        both = Probes(kept, sets).effects(models, rows.X, y, margin, batch_size=100)
+        np.testing.assert_allclose(both, np.concatenate(single))
     assert np.abs(single[0] - single[1]).max() > 1e-3
 
 
@@ -93,8 +94,8 @@ def test_without_probes_nothing_is_trained(problem):
     how = replace(HOW, rewind="no number")
     probes = rewound_probes([model], rows, how, torch.ones(0, 4), torch.Generator())
     for each in (probes, no_probes(torch.ones(0, 4), [model])):
-        assert len(each) == 0 and each.effects([model], rows.X, y, margin, 5).shape == (12, 0)
-    assert probe_block(torch.ones(0, 4), seed=0) == []
+        assert len(each) == 0 and each.effects([model], rows.X, y, margin, 5).shape == (1, 12, 0)
+    assert probe_blocks(torch.ones(0, 4), 0, 2) == []
 
 
 def test_probes_have_the_statistics_of_their_own_normalisation():
@@ -108,22 +109,24 @@ def test_probes_have_the_statistics_of_their_own_normalisation():
     effects = probes.effects([model], rows, labels, margin, 4)
     with torch.no_grad():
         outputs = [each(each.theta, rows) for each in (model, other)]
-    assert (effects[:, 0] == 0).all()
+    assert (effects[0, :, 0] == 0).all()
     expected = (margin(outputs[0], labels) - margin(outputs[1], labels)).numpy()
-    np.testing.assert_allclose(effects[:, 1], expected)
+    np.testing.assert_allclose(effects[0, :, 1], expected)
 
 
-def test_replayed_probes_are_nets_trained_without_their_groups_from_another_seed():
+def test_replayed_probes_are_nets_trained_without_their_groups_from_other_seeds():
     net, X, y, groups = small_net(batch_size=16)
     model, rows = trained_model(net, X, y, groups, seed=3)
     kept = draw_probes(4, 2, generator()).double()
     plans = replay_plans([model], [model.recipe], rows, 1, 0, None, 0)
-    probes = replayed_probes([model], plans, kept, probe_block(kept, seed=11))
+    probes = replayed_probes(model, plans[0], kept, probe_blocks(kept, 11, 2))
     removed = [kept_groups == 0 for kept_groups in torch.cat([torch.ones(1, 4), kept])]
-    for theta, group in zip(probes.networks[0].theta, removed, strict=True):
-        is_kept = ~np.isin(groups, np.flatnonzero(group.numpy()))
-        expected = fitted_by_hand(net, X, y, seed=11, kept=is_kept)
-        torch.testing.assert_close(theta, expected, rtol=1e-7, atol=1e-9)
+    assert len(probes.networks) == 2
+    for seed, networks in zip((11, 12), probes.networks, strict=True):
+        for theta, group in zip(networks.theta, removed, strict=True):
+            is_kept = ~np.isin(groups, np.flatnonzero(group.numpy()))
+            expected = fitted_by_hand(net, X, y, seed=seed, kept=is_kept)
+            torch.testing.assert_close(theta, expected, rtol=1e-7, atol=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -248,6 +248,13 @@ def test_notes_say_how_large_groups_are_and_what_they_hold(digits):
     assert f"{first.sum()} rows, " in notes_on_groups(digits.attributor, mixed)[0]
 
 
+def test_bars_below_two_standard_errors_are_pale():
+    effects, errors = np.array([[1.0, -0.3, 0.25]]), np.array([[0.2, 0.1, 0.2]])
+    display = AttributionDisplay(effects, standard_errors=errors, groups=np.arange(3)).plot(query=0)
+    assert list(display.shown_groups_) == [0, 2, 1]
+    assert [bar.get_alpha() is not None for bar in display.bars_] == [False, True, False]
+
+
 def test_several_networks_give_whiskers(wine):
     X = StandardScaler().fit_transform(wine.X)
     attributor = SynsetAttributor(n_groups=4, n_models=2, **OPTIONS)
@@ -258,5 +265,5 @@ def test_several_networks_give_whiskers(wine):
     whiskers = display.bars_.errorbar[2][0].get_segments()
     lengths = [0.5 * np.ptp(segment[:, 0]) for segment in whiskers]
     np.testing.assert_allclose(lengths, errors[1, display.shown_groups_])
-    assert "standard error over networks" in display.ax_.get_xlabel()
+    assert "standard error by the training's seed" in display.ax_.get_xlabel()
     assert_readable(display.figure_)

@@ -106,8 +106,8 @@ class AttributionReport:
     Names, labels and texts are data. They are written as texts, never as HTML, and the page's
     content security policy forbids all scripts but its own, and all connections.
 
-    In :meth:`fit <sklearn_synset.SynsetAttributor.fit>` with `n_models` of at least 2, bars have
-    standard errors.
+    Bars have standard errors where :meth:`SynsetAttributor.attribute
+    <sklearn_synset.SynsetAttributor.attribute>` knows them.
 
     Examples
     --------

@@ -7,7 +7,11 @@ from time import perf_counter
 
 import numpy as np
 
-from sklearn_synset.inspection._fitted_attributor import objective_values, predictions
+from sklearn_synset.inspection._fitted_attributor import (
+    effects_and_errors,
+    objective_values,
+    predictions,
+)
 from sklearn_synset.inspection._report._sources import Sources, take_inputs
 from sklearn_synset.inspection._report._summaries import groups_to_flip, runner_up, softmax
 
@@ -23,7 +27,7 @@ class Effects:
     effects : ndarray of shape (n_queries, n_groups)
         As of `SynsetAttributor.attribute`, on the predicted labels; positive supports.
     errors : ndarray of shape (n_queries, n_groups) or None
-        Their standard errors, if several networks are explained.
+        Their standard errors by the seed of the training, if that was measured.
     values : ndarray of shape (n_queries,)
         The objective itself, with nothing left out.
     wrong : ndarray of shape (n_wrong,)
@@ -66,7 +70,7 @@ def _of_labels(sources: Sources) -> Effects:
     attributor, inputs, y = sources.attributor, sources.inputs, sources.y
     predicted = sources.class_codes(predictions(attributor, inputs))
     start = perf_counter()
-    effects, errors = _attribute(attributor, inputs)
+    effects, errors = effects_and_errors(attributor, inputs)
     seconds = perf_counter() - start
     wrong = np.zeros(0, dtype=int)
     on_given = errors_on_given = values_on_given = on_truth = None
@@ -75,7 +79,7 @@ def _of_labels(sources: Sources) -> Effects:
         on_truth = attributor.attribute(inputs, y, objective="loss")
         if len(wrong):
             misread = take_inputs(inputs, wrong), y[wrong]
-            on_given, errors_on_given = _attribute(attributor, *misread)
+            on_given, errors_on_given = effects_and_errors(attributor, *misread)
             values_on_given = objective_values(attributor, *misread)
     probabilities, to_flip = _certainty(sources, predicted)
     return Effects(
@@ -99,7 +103,7 @@ def _of_values(sources: Sources) -> Effects:
     # A prediction does not depend on y; any other objective takes the given values.
     given = None if attributor.objective in ("auto", "prediction") else y
     start = perf_counter()
-    effects, errors = _attribute(attributor, inputs, given)
+    effects, errors = effects_and_errors(attributor, inputs, given)
     seconds = perf_counter() - start
     on_truth = None if y is None else attributor.attribute(inputs, y, objective="loss")
     return Effects(
@@ -116,12 +120,6 @@ def _of_values(sources: Sources) -> Effects:
         None,
         seconds,
     )
-
-
-def _attribute(attributor, inputs, y=None) -> tuple[np.ndarray, np.ndarray | None]:
-    if len(attributor.estimators_) > 1:
-        return attributor.attribute(inputs, y, return_std=True)
-    return attributor.attribute(inputs, y), None
 
 
 def _certainty(sources: Sources, predicted: np.ndarray) -> tuple[np.ndarray | None, ...]:

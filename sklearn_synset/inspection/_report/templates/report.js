@@ -311,14 +311,15 @@ function bars(lines, attributes, plainNumbers) {
       if (from !== to) part.style.width = `${(100 * Math.abs(to - from)) / span}%`;
       track.append(part);
     };
-    if (line.value) add(`fill ${line.value > 0 ? "supports" : "opposes"}`, 0, line.value);
+    const noise = Math.abs(line.value) < 2 * (line.error || 0) ? " noise" : "";
+    if (line.value) add(`fill ${line.value > 0 ? "supports" : "opposes"}${noise}`, 0, line.value);
     if (line.error) add("whisker", line.value - line.error, line.value + line.error);
     add("zero", 0, 0);
     return el("li", { "data-key": String(line.key), "data-effect": String(line.value) },
       el("span", { class: "who" }, line.who, line.note && el("span", { class: "note" }, line.note)),
       track,
       el("span", { class: "value" }, plainNumbers ? number(line.value) : text(line.value),
-        line.error ? el("small", { title: "standard error over networks" }, `± ${number(line.error, 2)}`) : null),
+        line.error ? el("small", { title: "standard error by the seed of the training" }, `± ${number(line.error, 2)}`) : null),
       line.thumbs);
   }));
 }
@@ -512,7 +513,7 @@ function effectsPart(q, which) {
   return [
     el("h3", {}, `Groups of training rows: predicted effect on the ${data.quantity}${label}${data.unit ? ` (${data.unit})` : ""}`),
     el("p", { class: "muted" }, `${total}. Each bar is how much lower it would be, by prediction, had the model been retrained without the group.`,
-      errors ? " Lines over the bars: plus and minus one standard error over networks." : ""),
+      errors ? " Lines over the bars: plus and minus one standard error by the seed of the training; effects below two are paler." : ""),
     chart, more ? el("p", { class: "more" }, more) : null,
     features && features.rows ? compareQuery(q, shownFor(strongest, effects), which) : influentialPictures(q, which),
   ];
