@@ -330,7 +330,9 @@ def _choose_probes(
     """Choose the probes by the cost of one training, which all networks share."""
     model, operations = models[0], None
     is_usual = not all(isinstance(each.recipe, Recipe) for each in models)
-    if not is_usual:
+    if n_probes == 0:
+        operations = None
+    elif not is_usual:
         operations = _operations(model, rows)
     elif not is_single_layer(model):
         operations = _USUAL_EPOCHS * len(rows.X) * _operations_per_row(model, rows)

@@ -163,7 +163,7 @@ def test_a_plan_says_what_is_added_to_rewinding(name):
 
 def test_convolutions_in_minibatches_are_linearised():
     model, synset = linearised_problem()
-    before = chosen([model], 60, solver="rewind", n_halves=None)
+    before = chosen([model], 60, solver="rewind", n_halves=None, n_probes=0)
     plan = choose_rewinding(before, model, synset, seed=0)
     assert plan.linearised == ("conv", "norm", "head")
     assert not plan.is_measured and not plan.is_mixed
