@@ -715,7 +715,13 @@ class SynsetAttributor(Representation, TransformerMixin, BaseEstimator):
     def _leave_out(self, plan, seed):
         """Return how networks are rewound."""
         settings = self._given("n_steps", "batch_size", "n_jobs", "verbose")
-        return LeaveOut(plan.rewind, seed=seed, linearised=plan.linearised, **settings)
+        return LeaveOut(
+            plan.rewind,
+            seed=seed,
+            linearised=plan.linearised,
+            is_preconditioned=plan.is_preconditioned,
+            **settings,
+        )
 
     def _distil(self, models, rows, plan, seed):
         """Return the synset and its loss curve."""

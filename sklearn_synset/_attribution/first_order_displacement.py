@@ -45,7 +45,7 @@ def first_order_displacements(
         an influence function [1]_ but for its gradients: :math:`\bar g_k` is the mean over the
         path on which the network is trained again with all groups, see `retraining_path`. H is the
         Gauss-Newton matrix at the trained weights, of rank 64, :math:`\lambda` the weight decay
-        plus twice the reciprocal of the path's length.
+        and damping plus twice the reciprocal of the path's length.
 
     References
     ----------
@@ -57,7 +57,7 @@ def first_order_displacements(
     share = synset.group_size / synset.group_size.sum()
     gradients -= share[:, None] * gradients.sum(0)
     curvature = inverse_curvature(model, sample.X, sample.weight, generator, _RANK)
-    return curvature.solve(gradients, model.weight_decay + path.damping)
+    return curvature.solve(gradients, model.weight_decay + retraining.damping + path.damping)
 
 
 def blended(displacement: torch.Tensor, first_order: torch.Tensor) -> torch.Tensor:

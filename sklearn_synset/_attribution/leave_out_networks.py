@@ -98,7 +98,7 @@ class LeaveOutNetworks:
         """First-order effects of single training rows on each network."""
         found, rows = [], self.training_rows
         for model, plan in zip(self.models, self.plans, strict=True):
-            if isinstance(plan, ReplayPlan):
+            if isinstance(plan, ReplayPlan) or plan.preconditioner is not None:
                 plan = self.leave_out.plan(model, self.synset)
             found.append(RowEffects(model, rows, self.synset, plan, self.leave_out.seed))
         return found
@@ -178,7 +178,7 @@ class LeaveOutNetworks:
 
     def _retraining(self, model: FunctionalModel) -> Retraining:
         """Return how a network is trained from rewound weights on the synset."""
-        return self.leave_out.plan(model, self.synset)
+        return self.leave_out.plan_for_groups(model, self.synset)
 
     def _rewound(
         self,

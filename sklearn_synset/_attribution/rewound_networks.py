@@ -51,7 +51,7 @@ def plan_and_leave_out(
     displacements : list of M Tensors of shape (R, D)
         How its weights move.
     """
-    plans = [leave_out.plan(model, synset) for model in models]
+    plans = [leave_out.plan_for_groups(model, synset) for model in models]
     if plan.is_measured:
         plans = [
             _with_remainder(model, synset, leave_out, kept, rows, own)

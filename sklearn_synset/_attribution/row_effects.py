@@ -46,12 +46,12 @@ class RowEffects:
     on which the network is retrained from rewound weights, and :math:`\bar g` its mean over
     rows. At the trained weights alone, rows that were learnt long ago have no gradient left. H is
     the Gauss-Newton matrix at the trained weights, of the training rows if there are up to 2,000
-    and of the synset otherwise, :math:`\lambda` the weight decay plus twice the
+    and of the synset otherwise, :math:`\lambda` the weight decay and damping plus twice the
     reciprocal of the path's length: directions of less curvature do not settle on it.
 
     Where the trained weights are a minimum of the training objective (its gradient is less than a
     tenth of what leaving out a row makes it), how they were found does not matter: gradients are
-    taken there alone, and :math:`\lambda` is only the weight decay.
+    taken there alone, and :math:`\lambda` is only the weight decay and damping.
 
     References
     ----------
@@ -111,7 +111,7 @@ class RowEffects:
             # Objectives are evaluated on whole batches: they need not be fit for vmap over labels.
             weights = grad(lambda f, rows=rows: objective(f, y[rows]).sum())(outputs)
             slopes[rows] = gradient(self.model.theta, queries, weights)
-        damping = self.model.weight_decay + self.path.damping
+        damping = self.model.weight_decay + self.retraining.damping + self.path.damping
         return self.inverse_curvature.solve(slopes, damping)
 
     def effects(self, X: Rows, y: torch.Tensor, objective: Objective) -> torch.Tensor:

@@ -72,9 +72,10 @@ def largest_curvature_at(
     points: Iterable[torch.Tensor],
     loss: Callable[[torch.Tensor], torch.Tensor],
     generator: torch.Generator,
+    scale: torch.Tensor | float = 1.0,
     n_iterations: int = N_ITERATIONS,
 ) -> float:
-    """Return the largest curvature at any of some weights.
+    """Return the largest curvature at any of some weights, with steps that are scaled.
 
     Parameters
     ----------
@@ -83,10 +84,21 @@ def largest_curvature_at(
     loss, generator, n_iterations
         As of `largest_curvature`.
 
+    scale : Tensor of shape (D,) or float, default=1
+        What a step is multiplied by, weight by weight.
+
     Returns
     -------
     curvature : float
         The largest that is finite; 0 if none is.
     """
-    found = [largest_curvature(loss, point, generator, n_iterations) for point in points]
+    found = [
+        largest_curvature(
+            lambda step: loss(point + scale * step),  # noqa: B023
+            torch.zeros_like(point),
+            generator,
+            n_iterations,
+        )
+        for point in points
+    ]
     return max((each for each in found if math.isfinite(each)), default=0.0)

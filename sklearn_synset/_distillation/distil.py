@@ -146,7 +146,7 @@ def _norm(
         return Norm(lambda gradients: gradients, _scalar(function))
     # Directions that retraining has no time to follow are damped by one over that time.
     time = _MOMENTUM_GAIN * retraining.n_steps * retraining.step_size
-    damping = model.weight_decay + 1 / time
+    damping = model.weight_decay + retraining.damping + 1 / time
     norm = prediction_norm(model, on_the_way(model, retraining.rewind), rows.X, damping, generator)
     return Norm(norm.whiten, squared_error)
 

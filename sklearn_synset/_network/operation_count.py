@@ -39,9 +39,19 @@ def convolves(model: FunctionalModel) -> bool:
     return any(isinstance(part, _CONVOLUTIONS) for part in model.module.modules())
 
 
-def cost_of_gradient(model: FunctionalModel, X: Rows) -> int:
-    """Return the operations of products that take as long as the gradient of one row's loss."""
-    return flops_of_gradient(model, X) * (_CONVOLUTION if convolves(model) else 1)
+def cost_of_gradient(model: FunctionalModel, X: Rows, flops: int | None = None) -> int:
+    """Return the operations of products that take as long as the gradient of one row's loss.
+
+    Parameters
+    ----------
+    model, X
+        As of `flops_of_gradient`.
+
+    flops : int, default=None
+        Of the gradient; counted if None.
+    """
+    flops = flops_of_gradient(model, X) if flops is None else flops
+    return flops * (_CONVOLUTION if convolves(model) else 1)
 
 
 def multiplications(model: FunctionalModel, X: Rows) -> int:
@@ -70,3 +80,8 @@ def networks_at_once(model: FunctionalModel, X: Rows) -> int | None:
     if not convolves(model):
         return None
     return max(1, _MOST_OUTPUTS // (len(X) * widest_output(model, X)))
+
+
+def flops_of_product(matrix: torch.Tensor) -> int:
+    """Return what multiplying by a matrix (d, r) adds to the operations of a row's gradient."""
+    return 2 * matrix.numel() * _GRADIENT_OVER_FORWARD

@@ -163,7 +163,7 @@ def _step_size(model: FunctionalModel, synset: Synset, seed: int) -> float:
     everything = torch.ones_like(synset.group_size)
 
     def loss(theta: torch.Tensor) -> torch.Tensor:
-        return mean_loss(model, synset, theta, everything)
+        return mean_loss(model, synset, 0.0, theta, everything)
 
     points = [torch.lerp(model.theta, start, share) for share in (1.0, 0.5, 0.0)]
     generator = torch.Generator().manual_seed(seed)

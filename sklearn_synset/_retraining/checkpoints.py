@@ -25,7 +25,7 @@ def checkpoints(
     model : FunctionalModel
         The trained network.
     synset, kept, retraining
-        As of `removal_path`; networks have their own gradients.
+        As of `removal_path`, without a preconditioner; networks have their own gradients.
     steps : collection of int
         Numbers of the steps, from 1 on.
 

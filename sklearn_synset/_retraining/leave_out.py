@@ -51,6 +51,8 @@ class LeaveOut:
         Shows progress bars if positive.
     linearised : tuple of str, default=()
         As of `Retraining`.
+    is_preconditioned : bool, default=False
+        Whether groups are left out in steps that `preconditioner` scales.
     """
 
     rewind: float
@@ -60,8 +62,11 @@ class LeaveOut:
     n_jobs: int | None = None
     verbose: int = 0
     linearised: tuple[str, ...] = ()
+    is_preconditioned: bool = False
 
-    def plan(self, model: FunctionalModel, synset: Synset) -> Retraining:
+    def plan(
+        self, model: FunctionalModel, synset: Synset, *, is_preconditioned: bool = False
+    ) -> Retraining:
         """Choose the step size and the number of steps on a synset.
 
         Batch normalisation has statistics of the rows that are kept.
@@ -72,9 +77,16 @@ class LeaveOut:
             synset,
             rewind=self.rewind,
             n_steps=self.n_steps,
+            step_size="auto",
+            damping=0.0,
             generator=torch.Generator().manual_seed(self.seed),
+            is_preconditioned=is_preconditioned and live is None,
         )
         return replace(plan, has_live_norms=live is not None, linearised=self.linearised)
+
+    def plan_for_groups(self, model: FunctionalModel, synset: Synset) -> Retraining:
+        """Choose the same for many networks without groups, preconditioned if that was chosen."""
+        return self.plan(model, synset, is_preconditioned=self.is_preconditioned)
 
     def without_a_class(
         self, model: FunctionalModel, synset: Synset, retraining: Retraining
@@ -87,7 +99,7 @@ class LeaveOut:
         if self.rewind == 0 or retraining.remainder is not None:
             return retraining
         rewind = 1 - _LEFT_WITHOUT_A_CLASS * (1 - retraining.rewind)
-        return replace(self, rewind=rewind).plan(model, synset)
+        return replace(self, rewind=rewind).plan_for_groups(model, synset)
 
     def displacements(
         self, model: FunctionalModel, synset: Synset, kept: torch.Tensor, retraining: Retraining
@@ -116,11 +128,16 @@ class LeaveOut:
             If a network diverges however short the steps.
         """
         retraining = _suited(retraining, synset, kept)
-        live = _live(model, synset, retraining)
-        solved = live or model
+        scaled = retraining.preconditioner
+        live, solved = _retrained(model, synset, retraining)
+        rows = synset
+        if scaled is not None:
+            solved, rows = scaled.projected(solved, synset)
 
         def solve_part(part: torch.Tensor) -> torch.Tensor:
-            displacement = self._solve(solved, synset, part, retraining)
+            displacement = self._solve(solved, rows, part, retraining)
+            if scaled is not None:
+                displacement = scaled.lift(displacement)
             if live is not None:
                 moments_of = (
                     partial(moments_near, layers=retraining.linearised)
@@ -212,9 +229,13 @@ class LeaveOut:
         )
 
 
-def _live(model: FunctionalModel, synset: Synset, retraining: Retraining) -> FunctionalModel | None:
-    """Return the network with live statistics that is trained, if a plan has them."""
-    return in_training(model, synset.X) if retraining.has_live_norms else None
+def _retrained(
+    model: FunctionalModel, synset: Synset, retraining: Retraining
+) -> tuple[FunctionalModel | None, FunctionalModel]:
+    """Return the network with live statistics, if a plan has them, and that which it trains."""
+    live = in_training(model, synset.X) if retraining.has_live_norms else None
+    whole, scaled = live or model, retraining.preconditioner
+    return live, whole if scaled is None else scaled.narrow(whole)
 
 
 def _suited(retraining: Retraining, synset: Synset, kept: torch.Tensor) -> Retraining:
@@ -241,7 +262,9 @@ def _flops(model: FunctionalModel, synset: Synset, retraining: Retraining) -> fl
     """Return the operations that training a network again costs; few if it is linearised."""
     if retraining.linearised:
         return 0.0
-    per_row = cost_of_gradient(model, synset.X)
+    scaled = retraining.preconditioner
+    flops = None if scaled is None else scaled.flops_of_gradient(model, synset.X)
+    per_row = cost_of_gradient(model, synset.X, flops)
     return per_row * len(synset.weight) / n_minibatches(synset) * retraining.n_steps
 
 

@@ -12,9 +12,11 @@ from torch.func import grad, vmap
 from sklearn_synset._curvature.output_jacobian import Linearisation
 from sklearn_synset._network.functional_model import FunctionalModel
 from sklearn_synset._network.operation_count import networks_at_once
+from sklearn_synset._retraining.first_layer import first_layer
 from sklearn_synset._retraining.linearised_gradient import linearised_gradient
 from sklearn_synset._retraining.minibatches import minibatches, n_minibatches
 from sklearn_synset._retraining.path_remainder import PathRemainder
+from sklearn_synset._retraining.preconditioner import Preconditioner
 from sklearn_synset._retraining.rewinding import rewound
 from sklearn_synset._retraining.synset import Synset, data_loss
 
@@ -34,10 +36,16 @@ class Retraining:
         Steps of gradient descent with Nesterov momentum 0.9.
     step_size : float
         Length of a step, in squared weights per loss.
+    damping : float
+        Strength of the pull towards the trained weights, in loss per squared weight.
     seed : int, default=0
         Of the order in which a large synset's rows are seen, the same for all networks.
     remainder : PathRemainder, default=None
         What the training rows' gradients have on the path and the synset's have not.
+    preconditioner : Preconditioner, default=None
+        Scales the steps; then it is the network that it narrows that is trained.
+    n_fitted : int, default=None
+        The step at which displacements have the length that they are given; the last if None.
     has_live_norms : bool, default=False
         Whether it is the network that `in_training` returns that is trained.
     linearised : tuple of str, default=()
@@ -48,8 +56,11 @@ class Retraining:
     rewind: float
     n_steps: int
     step_size: float
+    damping: float = 0.0
     seed: int = 0
     remainder: PathRemainder | None = field(default=None, compare=False)
+    preconditioner: Preconditioner | None = field(default=None, compare=False)
+    n_fitted: int | None = None
     has_live_norms: bool = False
     linearised: tuple[str, ...] = ()
 
@@ -78,18 +89,33 @@ class Retraining:
 
 
 def mean_loss(
-    model: FunctionalModel, synset: Synset, theta: torch.Tensor, kept: torch.Tensor
+    model: FunctionalModel,
+    synset: Synset,
+    damping: float,
+    theta: torch.Tensor,
+    kept: torch.Tensor,
 ) -> torch.Tensor:
     r"""Return the training objective on the groups that are kept.
+
+    Parameters
+    ----------
+    model, synset, theta, kept
+        As of `data_loss`.
+    damping : float
+        Strength :math:`\mu` of the pull towards the trained weights.
 
     Returns
     -------
     objective : Tensor of shape ()
         :math:`\frac{1}{n_R} \sum_{k \in R} \sum_{j \in S_k} w_j \ell(f_\theta(x_j), y_j)
-        + \frac{\lambda}{2} \lVert \theta \rVert^2` with :math:`n_R` the number of training rows
-        in the kept groups R.
+        + \frac{\lambda}{2} \lVert \theta \rVert^2
+        + \frac{\mu}{2} \lVert \theta - \theta_T \rVert^2` with :math:`n_R` the number of training
+        rows in the kept groups R.
     """
-    return data_loss(model, synset, theta, kept) + 0.5 * model.weight_decay * theta.square().sum()
+    penalty = model.weight_decay * theta.square().sum()
+    if damping:
+        penalty = penalty + damping * (theta - model.theta).square().sum()
+    return data_loss(model, synset, theta, kept) + 0.5 * penalty
 
 
 def removal_path(
@@ -104,9 +130,9 @@ def removal_path(
     synset : Synset
         What it is trained on.
     kept : Tensor of shape (R, K)
-        For each of R networks, 1 for the groups that it is trained on. If there is a remainder, or
-        the network is linearised, the first has all groups: the others' gradients are corrected,
-        or approximated, around its path.
+        For each of R networks, 1 for the groups that it is trained on. If there is a remainder,
+        the network is linearised, or it has a `FirstLayer`, the first has all groups: the others'
+        gradients are corrected, or approximated, around its path.
     retraining : Retraining
         From where, how long and how fast.
 
@@ -115,16 +141,26 @@ def removal_path(
     theta : Tensor of shape (R, D)
         The weights after each step, the last time after `n_steps`.
     """
+    decay, pull = model.weight_decay, retraining.damping
     at_once = networks_at_once(model, next(minibatches(synset, retraining.seed)).X)
+    scaled = retraining.preconditioner
+    layer = None if scaled is None else first_layer(model, scaled.subspace)
     linearisation = None
     if retraining.linearised and len(kept) > 1:
         linearisation = Linearisation(model, list(retraining.linearised))
 
     def gradient_of_data(rows, points):
+        if layer is not None:
+            return layer.gradients(rows, points, kept, at_once)
         own = vmap(grad(partial(data_loss, model, rows)), chunk_size=at_once)
         if linearisation is None:
             return own(points, kept)
         return linearised_gradient(linearisation, rows, points, kept, own(points[:1], kept[:1]))
+
+    def gradient(rows, points):
+        downhill = gradient_of_data(rows, points)
+        downhill.add_(points, alpha=decay)
+        return downhill.add_(points - model.theta, alpha=pull) if pull else downhill
 
     theta = rewound(model, retraining.rewind).expand(len(kept), -1).clone()
     velocity, ahead = torch.zeros_like(theta), torch.empty_like(theta)
@@ -133,10 +169,14 @@ def removal_path(
         remainder = retraining.remainder.of_networks(kept, synset.group_size)
     for step, rows in enumerate(islice(minibatches(synset, retraining.seed), retraining.n_steps)):
         torch.add(theta, velocity, alpha=MOMENTUM, out=ahead)
-        downhill = gradient_of_data(rows, ahead).add_(ahead, alpha=model.weight_decay)
+        downhill = gradient(rows, ahead)
         if remainder is not None:
             downhill.add_(remainder.at(step, ahead - ahead[:1]))
-        velocity.mul_(MOMENTUM).sub_(downhill, alpha=retraining.step_size)
+        velocity.mul_(MOMENTUM)
+        if scaled is None:
+            velocity.sub_(downhill, alpha=retraining.step_size)
+        else:
+            velocity.addcmul_(downhill, scaled.scale, value=-retraining.step_size)
         theta = theta + velocity
         yield theta
 
@@ -153,8 +193,10 @@ def displacements(
         \theta_R^{(t)} - \theta_\mathrm{all}^{(t)}`: how far training without the groups is from
         training with all of them after t steps. :math:`\bar\delta` is the mean over all steps,
         and c makes it as long as :math:`\delta^{(T)}`, which alone is taken if nothing is rewound.
-        With minibatches, the mean over the last pass takes the place of :math:`\delta^{(T)}`.
-        Exactly 0 for a network that nothing is left out for.
+        With minibatches, the mean over the last pass takes the place of :math:`\delta^{(T)}`. If
+        the retraining goes on after all groups are fitted, the whole is multiplied by what makes
+        :math:`\delta^{(T)}` as long as it was then. Exactly 0 for a network that nothing is left
+        out for.
 
     Notes
     -----
@@ -164,14 +206,19 @@ def displacements(
     """
     everything = torch.ones_like(kept[:1])
     n_last, n_steps = min(n_minibatches(synset), retraining.n_steps), retraining.n_steps
-    end, total, now = torch.zeros((3, len(kept), model.n_parameters)).to(model.theta)
+    n_fitted = n_steps if retraining.n_fitted is None else retraining.n_fitted
+    end, fitted, total, now = torch.zeros((4, len(kept), model.n_parameters)).to(model.theta)
     path = removal_path(model, synset, torch.cat([everything, kept]), retraining)
     for step, theta in enumerate(path, 1):
         torch.sub(theta[1:], theta[:1], out=now)
         total += now
+        if n_fitted - n_last < step <= n_fitted:
+            fitted.add_(now, alpha=1 / n_last)
         if n_steps - n_last < step:
             end.add_(now, alpha=1 / n_last)
     displacement = (end + _as_long_as(end, total)) / 2 if retraining.rewind else end
+    if n_fitted < n_steps:
+        displacement *= _lengths(fitted) / _positive(_lengths(end))
     displacement[kept.bool().all(1)] = 0
     return displacement
 

@@ -132,6 +132,7 @@ def convolutional():
 
 
 FIRST_ORDER, MEASURED = "mixed with effects of first order", "the synset lacks of the rows"
+SCALED = "steps are preconditioned"
 BOTH = f"{MEASURED} is measured, to first order.rewinding: {FIRST_ORDER}"
 # Networks, synset rows, settings: how far networks are rewound; what is said of the rest.
 REWINDING = {
@@ -139,7 +140,9 @@ REWINDING = {
     "several layers": (module, 60, {}, 0.5, FIRST_ORDER),
     "not rewound": (module, 60, {"rewind": 0.0}, 0.0, None),
     "random halves": (module, 60, {"n_halves": 30}, 0.5, None),
-    "minibatches": (module, 480, {}, 0.5, None),
+    "minibatches": (module, 480, {}, 0.5, SCALED),
+    "minibatches, not rewound": (module, 480, {"rewind": 0.0}, 0.0, None),
+    "minibatches of a layer": (layer, 480, {}, 0.9, MEASURED),
     "normalised": (normalised, 60, {}, 0.8, None),
     "values": (lambda: regression_model(6)[0], 60, {}, 0.5, BOTH),
     "convolutions": (convolutional, 60, {}, 0.5, FIRST_ORDER),
@@ -159,6 +162,7 @@ def test_a_plan_says_what_is_added_to_rewinding(name):
     assert not plan.linearised
     assert plan.is_measured == (reason in (MEASURED, BOTH))
     assert plan.is_mixed == (reason in (FIRST_ORDER, BOTH))
+    assert plan.is_preconditioned == (reason == SCALED)
 
 
 def test_convolutions_in_minibatches_are_linearised():

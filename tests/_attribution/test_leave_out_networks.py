@@ -235,6 +235,16 @@ def test_what_rows_do_needs_the_rows():
         _ = replace(stage_of(model, synset), rows=None).row_effects
 
 
+def test_what_rows_do_is_told_along_a_path_of_plain_steps():
+    model, few = classifier()
+    again = torch.arange(N).repeat(20)  # 480 rows are several minibatches
+    rows = few.X[again], few.y[again], few.weight[again]
+    synset = replace(few.with_rows(*rows), group=GROUP[again], group_size=20 * few.group_size)
+    stage = stage_of(model, synset)
+    assert stage.plans[0].preconditioner is not None
+    assert stage.row_effects[0].retraining == HOW.plan(model, synset)
+
+
 def test_each_group_is_left_out_alone_unless_halves_are_asked_for():
     model, synset = classifier()
     stage = stage_of(model, synset)

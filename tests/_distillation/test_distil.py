@@ -13,7 +13,7 @@ from sklearn_synset._retraining.removal import Retraining
 from tests.problems import classification_model, mean_rows
 
 N_GROUPS = 6
-RETRAINING = Retraining(rewind=0.5, n_steps=5, step_size=0.3)
+RETRAINING = Retraining(rewind=0.5, n_steps=5, step_size=0.3, damping=0.02)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from torch import nn
 from sklearn_synset._network.operation_count import (
     cost_of_gradient,
     flops_of_gradient,
+    flops_of_product,
     multiplications,
     networks_at_once,
     widest_output,
@@ -45,6 +46,7 @@ def test_layers_that_return_something_else_do_not_count():
 def test_operations_of_a_gradient_are_three_times_those_of_the_products():
     model, X, _ = classification_model(6, module=mlp(n_hidden=5))
     assert flops_of_gradient(model, X) == 3 * 2 * (4 * 5 + 5 * 3)
+    assert flops_of_product(torch.zeros(4, 2)) == 3 * 2 * 4 * 2
 
 
 def test_convolutions_cost_more_than_their_operations():
@@ -52,6 +54,7 @@ def test_convolutions_cost_more_than_their_operations():
     model = functional(small_conv(), X.numpy(), torch.arange(6).numpy() % 3, range(3))
     flops = flops_of_gradient(model, X)
     assert cost_of_gradient(model, X) == 8 * flops
+    assert cost_of_gradient(model, X, 5) == 40
     assert multiplications(model, X) == 8 * flops // 6 > model.n_parameters
     plain, X, _ = classification_model(6, module=mlp(n_hidden=5))
     assert cost_of_gradient(plain, X) == flops_of_gradient(plain, X)

@@ -453,3 +453,22 @@ def test_a_net_that_trains_in_another_way_is_refused(fitted, tmp_path):
     other = stopped().set_params(callbacks__stop__monitor="f1")
     with pytest.raises(ValueError, match="the training watches 'f1'"):
         SynsetAttributor.load(tmp_path / "file", other)
+
+
+def test_a_file_keeps_preconditioned_plans(tmp_path):
+    X, y = rows(1800)
+    X = X[:, :1] * np.arange(1, 7, dtype=np.float32)  # six features, of one component
+    module = mlp(6, dtype=torch.float32)
+    settings = FAST | {"solver": "rewind", "max_iter": 0, "synset_size": 150, "n_groups": 3}
+    attributor = SynsetAttributor(module, **settings).fit(X, y)
+    plan = attributor._online.plans[0]
+    assert plan.preconditioner.subspace.basis.shape == (6, 1) and plan.n_fitted <= plan.n_steps
+    attributor.save(tmp_path / "attributor")
+    back = SynsetAttributor.load(tmp_path / "attributor", mlp(6, dtype=torch.float32))
+    kept = back._online.plans[0]
+    assert torch.equal(kept.preconditioner.scale, plan.preconditioner.scale)
+    for groups in ([1], [0, 2]):
+        parts = [list(each.leave_out(groups).state_dict().values()) for each in (attributor, back)]
+        assert_same_bits(*parts)
+    level = {"level": "samples"}
+    assert_same_bits(*[each.attribute(X[:3], y[:3], **level) for each in (attributor, back)])

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,12 +11,16 @@ import sklearn_synset._retraining.leave_out as module
 from sklearn_synset._retraining.leave_out import (
     LeaveOut,
     _n_jobs_of,
+    leave_one_out,
     loses_a_class,
     with_shorter_steps,
 )
-from sklearn_synset._retraining.removal import Retraining
+from sklearn_synset._retraining.minibatches import minibatches
+from sklearn_synset._retraining.removal import Retraining, displacements, mean_loss, removal_path
+from sklearn_synset._retraining.rewinding import rewound
 from sklearn_synset._retraining.synset import Synset
-from tests.problems import classification_model, regression_model
+from tests.problems import classification_model, functional, mlp, regression_model
+from tests.reference import nesterov_by_loop
 
 
 def leave_out(batch_size):
@@ -116,3 +121,82 @@ def test_steps_are_shortened_until_every_network_is_finite():
     assert tried == [0.64, 0.16, 0.04] and found[1].isfinite().all()
     with pytest.raises(FloatingPointError, match="scale the features, or raise weight_decay"):
         with_shorter_steps(lambda plan: [torch.full((2, 3), torch.inf)], Retraining(0.5, 3, 0.64))
+
+
+N_LARGE = 600
+
+
+@pytest.fixture(scope="module")
+def large():
+    """Return a network of 20 inputs, of which three vary, and its synset in three minibatches."""
+    generator = torch.Generator().manual_seed(0)
+    X = torch.randn(N_LARGE, 3, generator=generator, dtype=torch.float64)
+    X = X @ torch.randn(3, 20, generator=generator, dtype=torch.float64)
+    labels = torch.arange(N_LARGE) % 3
+    model = functional(mlp(20), X.numpy(), labels.numpy(), np.arange(3), 0.01)
+    group = torch.arange(4).repeat_interleave(N_LARGE // 4)
+    weight = torch.ones(N_LARGE).double()
+    sizes = group.bincount().double()
+    return model, Synset(X, torch.eye(3).double()[labels], weight, group, sizes)
+
+
+SETTINGS = {"rewind": 0.5, "n_steps": 40, "is_preconditioned": True}
+
+
+def test_networks_that_lose_a_class_are_preconditioned_too(large):
+    model, synset = large
+    how = LeaveOut(**SETTINGS, batch_size=4096, seed=0)
+    plan = how.without_a_class(model, synset, how.plan_for_groups(model, synset))
+    assert plan.preconditioner is not None and plan.rewind == pytest.approx(0.65)
+
+
+def test_displacements_in_a_subspace_are_those_of_the_whole_network(large):
+    model, synset = large
+    how = LeaveOut(**SETTINGS, batch_size=4096, seed=0)
+    plan = how.plan_for_groups(model, synset)
+    scaled, kept = plan.preconditioner, leave_one_out(synset)
+    assert scaled.subspace.basis.shape == (20, 3) and len(scaled.scale) < model.n_parameters
+    found = how.displacements(model, synset, kept, plan)
+    # The same factors on all weights: inputs have no other components than these.
+    basis, width = scaled.subspace.basis, scaled.subspace.width
+    first, rest = scaled.scale.split([3 * width, len(scaled.scale) - 3 * width])
+    metric = torch.block_diag(*[(basis * own) @ basis.T for own in first.reshape(width, 3)])
+
+    def move(gradient):
+        return torch.cat([gradient[: 20 * width] @ metric, rest * gradient[20 * width :]])
+
+    start, decay = rewound(model, plan.rewind), model.weight_decay
+    # Weights that no input meets shrink without a gradient, in the subspace not at all.
+    outside = torch.eye(20, dtype=torch.float64) - basis @ basis.T
+    paths = []
+    masks = torch.cat([torch.ones(1, 4).to(kept), kept])
+    for mask in masks:
+        dealt = minibatches(synset, plan.seed)
+
+        def gradient(theta, mask=mask, dealt=dealt):
+            point, rows = theta.detach().requires_grad_(), next(dealt)
+            loss = mean_loss(model, rows, 0.0, point, mask)
+            return move(torch.autograd.grad(loss, point)[0])
+
+        ends = [nesterov_by_loop(gradient, start, plan.n_steps, plan.step_size)]
+        paths.append(ends[-1])
+    ends = torch.stack(paths[1:]) - paths[0]
+    assert decay > 0 and (ends[:, : 20 * width].reshape(-1, 20) @ outside).abs().max() < 1e-12
+    whole = replace(plan, n_fitted=None)
+    moved = list(
+        removal_path(scaled.narrow(model), synset, torch.cat([kept[:1] * 0 + 1, kept]), whole)
+    )
+    torch.testing.assert_close(scaled.lift(moved[-1][1:] - moved[-1][:1]), ends)
+    narrowed = displacements(scaled.narrow(model), synset, kept, plan)
+    torch.testing.assert_close(found, scaled.lift(narrowed))
+
+
+def test_projecting_the_rows_is_not_the_work_of_each_network(large):
+    model, synset = large
+    how = LeaveOut(**SETTINGS, batch_size=4096, seed=0)
+    plan = how.plan_for_groups(model, synset)
+    per_row = 3 * 2 * (3 * 5 + 5 * 3)  # a first layer of three inputs and five outputs, and three
+    assert module._flops(model, synset, plan) == per_row * N_LARGE / 3 * plan.n_steps
+    plain = how.plan(model, synset)
+    of_all_inputs = 3 * 2 * (20 * 5 + 15)
+    assert module._flops(model, synset, plain) == of_all_inputs * N_LARGE / 3 * plain.n_steps

@@ -108,11 +108,13 @@ def test_the_plan_stops_at_the_end_of_a_pass(problem):
         plan_retraining(
             model,
             synset,
-            rewind=rewind,
+            rewind=0.5,
             n_steps=60,
+            step_size=step_size,
+            damping=0.0,
             generator=torch.Generator().manual_seed(7),
         )
-        for rewind in (0.1, 0.2, 0.3, 0.5)
+        for step_size in (0.02, 0.05, 0.1, 0.2)
     ]
     assert {plan.seed for plan in plans} == {7}
     fitted = [plan.n_steps for plan in plans if plan.n_steps < 60]

@@ -1,9 +1,11 @@
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from sklearn_synset._retraining import removal as module
+from sklearn_synset._retraining.preconditioner import Preconditioner
 from sklearn_synset._retraining.removal import Retraining, displacements, mean_loss, removal_path
 from sklearn_synset._retraining.rewinding import rewound
 from sklearn_synset._retraining.synset import Synset
@@ -92,7 +94,20 @@ def test_the_loss_is_a_mean_over_the_rows_that_are_kept():
     theta = 0.5 * model.theta
     rows = CODES != 1
     expected = training_objective(model, synset.X[rows], synset.y[rows], theta, 0.1)
-    torch.testing.assert_close(mean_loss(model, synset, theta, masks((1,))[0]), expected)
+    torch.testing.assert_close(mean_loss(model, synset, 0.0, theta, masks((1,))[0]), expected)
+
+
+def test_damping_pulls_towards_the_trained_weights():
+    model, synset = problem(classification_model)
+    kept = masks(())[0]
+    theta = 0.5 * model.theta
+    plain, damped = (mean_loss(model, synset, mu, theta, kept) for mu in (0.0, 3.0))
+    torch.testing.assert_close(damped - plain, 1.5 * (theta - model.theta).square().sum())
+    moves = [
+        displacements(model, synset, masks((0,)), Retraining(0.0, 50, 0.02, mu)).norm()
+        for mu in (0.0, 3.0)
+    ]
+    assert moves[1] < 0.9 * moves[0]
 
 
 def test_a_path_yields_every_step_and_starts_at_the_rewound_weights():
@@ -115,6 +130,43 @@ def test_no_direction_is_stretched_to_none():
     length, direction = torch.tensor([[3.0, 4.0], [0.0, 2.0]]), torch.tensor([[0.0, 0.1], [0, 0]])
     found = module._as_long_as(length, direction)
     torch.testing.assert_close(found, torch.tensor([[0.0, 5.0], [0.0, 0.0]]))
+
+
+def scaled_by(scale):
+    return Preconditioner(scale, None)
+
+
+def test_a_preconditioner_scales_the_steps_of_each_weight():
+    model, synset = problem(classification_model)
+    generator = torch.Generator().manual_seed(0)
+    scale = torch.rand(model.n_parameters, generator=generator, dtype=torch.float64)
+    plan = Retraining(0.5, 7, 0.1, 0.02, preconditioner=scaled_by(scale))
+
+    def gradient(theta):
+        point = theta.detach().requires_grad_()
+        loss = training_objective(model, synset.X, synset.y, point, model.weight_decay)
+        loss = loss + 0.01 * (point - model.theta).square().sum()
+        return scale * torch.autograd.grad(loss, point)[0]
+
+    expected = nesterov_by_loop(gradient, rewound(model, 0.5), 7, 0.1)
+    *_, last = removal_path(model, synset, masks(()), plan)
+    torch.testing.assert_close(last[0], expected)
+
+
+def test_beyond_the_fit_only_directions_follow():
+    model, synset = problem(classification_model)
+    kept = masks((0,), (1,), ())
+    plain = Retraining(0.5, 9, 0.1)
+    path = torch.stack(list(removal_path(model, synset, masks((), (0,), (1,), ()), plain)))
+    moved = path[:, 1:] - path[:, :1]
+    longer = displacements(model, synset, kept, replace(plain, n_fitted=6))
+    whole = displacements(model, synset, kept, plain)
+    factor = moved[5].norm(dim=1) / moved[8].norm(dim=1)
+    torch.testing.assert_close(longer[:2], factor[:2, None] * whole[:2])
+    assert (longer[2] == 0).all() and (factor[:2] < 0.99).all()
+    torch.testing.assert_close(
+        displacements(model, synset, kept, replace(plain, n_fitted=9)), whole
+    )
 
 
 def test_steps_that_are_shortened_for_a_remainder_cover_the_time():
