@@ -57,8 +57,6 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_no_tensor_that_is_left_on_the_cpu_meets_the_network(name):
-    if name == "early stopping":
-        pytest.xfail("The best losses of early stopping are kept on the CPU.")
     attributor = CASES[name]().set_params(random_state=0, n_probes=2, n_groups=6)
     y = X[:, 0] if name == "regression" else Y
     with on_another_device():

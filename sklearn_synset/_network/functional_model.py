@@ -19,7 +19,7 @@ from sklearn_synset._network.recipe import Recipe
 from sklearn_synset._network.transform_checks import check_transforms
 from sklearn_synset._runtime.torch_interop import as_tensor, plain_attention, resolve_device
 
-_N_ROWS = 50
+_N_ROWS = 256  # that a network's depth is measured on
 _HALF = (torch.float16, torch.bfloat16)
 
 
@@ -300,7 +300,8 @@ def freeze(
     model = _differentiable(
         model, as_tensor(X[[0, -1]], dtype=row_dtype(X, model.dtype), device=model.device)
     )
-    rows = as_tensor(X[:_N_ROWS], dtype=row_dtype(X, model.dtype), device=model.device)
+    spread = np.linspace(0, len(X) - 1, min(len(X), _N_ROWS)).round().astype(int)
+    rows = as_tensor(X[spread], dtype=row_dtype(X, model.dtype), device=model.device)
 
     def outputs(factor: float) -> torch.Tensor:
         found = model(model.shrunk(factor), rows)

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -26,6 +27,7 @@ from sklearn_synset._replay.stacked_network import STATISTICS, StackedNetwork
 from sklearn_synset._retraining.batch_norm import absorbed, in_training
 from sklearn_synset._retraining.synset import Synset
 from sklearn_synset._runtime.parallel import in_parallel
+from sklearn_synset._runtime.torch_interop import plain_attention
 
 _WEIGHT_BYTES, _COPIES_OF_WEIGHTS = 2**28, 8
 _MOST_OUTPUTS = 2**25
@@ -431,11 +433,13 @@ def _replayed(
     """Train the networks of some blocks; return those of each, and their outputs (R, m, C)."""
     sizes = [len(kept) for _, kept in blocks]
     course = Course(sum(sizes), n_moments) if n_moments else None
-    networks = replay(plan.recipe, plan.rows, blocks, course)
+    # Other threads switch the kernels of attention: each gives other roundings.
+    with plain_attention() if model.is_attention_plain else nullcontext():
+        networks = replay(plan.recipe, plan.rows, blocks, course)
+        if model.activation is not None:
+            networks.skip_layer(model.activation)
+        outputs = networks.outputs(plan.rows.shaped(X))
     theta = _weights(model, networks.state())
-    if model.activation is not None:
-        networks.skip_layer(model.activation)
-    outputs = networks.outputs(plan.rows.shaped(X))
     if not (theta.isfinite().all() and outputs.isfinite().all()):
         raise FloatingPointError(
             "A training that is repeated without a group diverges: its weights are not finite. "

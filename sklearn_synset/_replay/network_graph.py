@@ -6,6 +6,7 @@ the place of `vmap`.
 
 import copy
 import random
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,25 @@ from sklearn_synset._replay.operation_rules import (
 )
 
 _TOLERANCE = 1e-3
+_TRACING = threading.Lock()
+
+
+class _Tracer(fx.Tracer):
+    """Leaves networks alone that other threads call meanwhile: tracing patches all modules."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._thread = threading.get_ident()
+
+    def call_module(self, m, forward, args, kwargs):
+        if threading.get_ident() != self._thread:
+            return forward(*args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
+
+    def getattr(self, attr, attr_val, parameter_proxy_cache):
+        if threading.get_ident() != self._thread:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,9 +163,15 @@ def _traced(module: nn.Module) -> fx.Graph:
     parts = list(module.modules())
     if any(part._forward_hooks or part._forward_pre_hooks for part in parts):
         raise UnknownOperationError("hooks")
+    is_leaf = _Tracer().is_leaf_module
+    for part in parts:
+        # Said beforehand: tracing is felt by all threads of the process.
+        if is_leaf(part, "") and type(part) not in RULES_OF_LAYERS:
+            raise UnknownOperationError(type(part).__name__)
     before = _state(parts)
     try:
-        graph = fx.Tracer().trace(module)
+        with _TRACING:
+            graph = _Tracer().trace(module)
     except Exception as error:
         raise UnknownOperationError("forward cannot be written down") from error
     if _state(parts) != before:

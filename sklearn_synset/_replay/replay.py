@@ -247,7 +247,7 @@ class _Watch:
         self, watched: dict[str, torch.Tensor], alive: torch.Tensor, networks: StackedNetwork
     ) -> None:
         """Note which networks got better in this epoch, and which stop."""
-        score = watched[self.stopping.monitor].double()
+        score = watched[self.stopping.monitor].double().cpu()
         limit = self.limit[alive]
         is_better = score < limit if self.stopping.lower_is_better else score > limit
         is_better &= self.goes_on[alive]

@@ -240,7 +240,7 @@ def test_what_rows_do_is_told_along_a_path_of_plain_steps():
     again = torch.arange(N).repeat(20)  # 480 rows are several minibatches
     rows = few.X[again], few.y[again], few.weight[again]
     synset = replace(few.with_rows(*rows), group=GROUP[again], group_size=20 * few.group_size)
-    stage = stage_of(model, synset)
+    stage = stage_of(model, synset, how=replace(HOW, is_preconditioned=True))
     assert stage.plans[0].preconditioner is not None
     assert stage.row_effects[0].retraining == HOW.plan(model, synset)
 
