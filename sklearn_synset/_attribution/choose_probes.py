@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 _N_TRAINED, _N_REWOUND = 8, 12
 _N_SEEDS = 2
-_FEWEST = 3  # groups of which an interval can be told
+_FEWEST = 3  # groups that an interval needs
 _FEWEST_FROM_TWO_SEEDS = 4
 _OPERATIONS = 1e11  # some three seconds of one core
 _MOST_OPERATIONS = 1e12

@@ -14,7 +14,7 @@ from sklearn_synset._data.row_source import row_dtype
 from sklearn_synset._network.checks import check_output, first_of, probe, trainable_parameters
 from sklearn_synset._network.depth import depth_of, shrinking
 from sklearn_synset._network.last_layer import check_several_logits, read_last_layer
-from sklearn_synset._network.plain_layers import with_plain_layers
+from sklearn_synset._network.plain.plain_layers import with_plain_layers
 from sklearn_synset._network.recipe import Recipe
 from sklearn_synset._network.transform_checks import check_transforms
 from sklearn_synset._runtime.torch_interop import as_tensor, plain_attention, resolve_device

@@ -32,10 +32,10 @@ from sklearn_synset._persistence.state_file import read_state, write_state
 from sklearn_synset._probes.probes import Probes
 from sklearn_synset._replay.leave_out import ReplayPlan
 from sklearn_synset._replay.rows import ReplayedRows
-from sklearn_synset._retraining.input_subspace import InputSubspace
 from sklearn_synset._retraining.leave_out import LeaveOut
 from sklearn_synset._retraining.path_remainder import PathRemainder
-from sklearn_synset._retraining.preconditioner import Preconditioner
+from sklearn_synset._retraining.preconditioning.input_subspace import InputSubspace
+from sklearn_synset._retraining.preconditioning.preconditioner import Preconditioner
 from sklearn_synset._retraining.removal import Retraining
 from sklearn_synset._retraining.synset import Synset
 from sklearn_synset._runtime.torch_interop import keep_global_state

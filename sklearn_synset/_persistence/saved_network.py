@@ -9,7 +9,7 @@ from skorch import NeuralNet
 from torch.nn.parameter import is_lazy
 
 from sklearn_synset._network.functional_model import FunctionalModel, copy_module
-from sklearn_synset._network.plain_layers import with_plain_layers
+from sklearn_synset._network.plain.plain_layers import with_plain_layers
 from sklearn_synset._runtime.torch_interop import resolve_device
 from sklearn_synset._wrapping.default_network import STATISTICS, net_of_statistics
 from sklearn_synset._wrapping.skorch_net import initialized_clone

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import torch
 
-from sklearn_synset._network.plain_layers import with_plain_layers
+from sklearn_synset._network.plain.plain_layers import with_plain_layers
 from sklearn_synset._network.recipe import Recipe, Stopping
 from sklearn_synset._replay.course import Course
 from sklearn_synset._replay.optimizers import StackedOptimizer

@@ -12,11 +12,11 @@ from torch.func import grad, vmap
 from sklearn_synset._curvature.output_jacobian import Linearisation
 from sklearn_synset._network.functional_model import FunctionalModel
 from sklearn_synset._network.operation_count import networks_at_once
-from sklearn_synset._retraining.first_layer import first_layer
 from sklearn_synset._retraining.linearised_gradient import linearised_gradient
 from sklearn_synset._retraining.minibatches import minibatches, n_minibatches
 from sklearn_synset._retraining.path_remainder import PathRemainder
-from sklearn_synset._retraining.preconditioner import Preconditioner
+from sklearn_synset._retraining.preconditioning.first_layer import first_layer
+from sklearn_synset._retraining.preconditioning.preconditioner import Preconditioner
 from sklearn_synset._retraining.rewinding import rewound
 from sklearn_synset._retraining.synset import Synset, data_loss
 

@@ -9,7 +9,7 @@ import torch
 from sklearn_synset._curvature.power_iteration import N_ITERATIONS, largest_curvature_at
 from sklearn_synset._network.functional_model import FunctionalModel
 from sklearn_synset._retraining.minibatches import minibatches, n_minibatches
-from sklearn_synset._retraining.preconditioner import preconditioner
+from sklearn_synset._retraining.preconditioning.preconditioner import preconditioner
 from sklearn_synset._retraining.removal import Retraining, mean_loss, removal_path
 from sklearn_synset._retraining.rewinding import on_the_way, rewound
 from sklearn_synset._retraining.synset import Synset, data_loss

@@ -235,7 +235,7 @@ def test_what_rows_do_needs_the_rows():
         _ = replace(stage_of(model, synset), rows=None).row_effects
 
 
-def test_what_rows_do_is_told_along_a_path_of_plain_steps():
+def test_effects_of_rows_follow_a_path_of_plain_steps():
     model, few = classifier()
     again = torch.arange(N).repeat(20)  # 480 rows are several minibatches
     rows = few.X[again], few.y[again], few.weight[again]

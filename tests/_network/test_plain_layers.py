@@ -8,7 +8,7 @@ from torch import nn
 from torch.func import functional_call, vmap
 from torch.nn.utils import parametrizations
 
-from sklearn_synset._network.plain_layers import with_plain_layers
+from sklearn_synset._network.plain.plain_layers import with_plain_layers
 from tests.problems import seeded
 
 LAYERS = {

@@ -231,7 +231,7 @@ def test_what_a_probe_leaves_out_adds_up():
 
 
 def stage_of(model, effects):
-    """Return what stands for an online stage that predicts effects."""
+    """Return a substitute for the online stage that predicts effects."""
     return SimpleNamespace(
         models=[model],
         leave_out=SimpleNamespace(batch_size=100),

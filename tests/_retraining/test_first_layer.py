@@ -6,9 +6,9 @@ import torch
 from torch import nn
 from torch.func import grad, vmap
 
-from sklearn_synset._retraining import first_layer as module
-from sklearn_synset._retraining.first_layer import first_layer
-from sklearn_synset._retraining.input_subspace import input_subspace
+from sklearn_synset._retraining.preconditioning import first_layer as module
+from sklearn_synset._retraining.preconditioning.first_layer import first_layer
+from sklearn_synset._retraining.preconditioning.input_subspace import input_subspace
 from sklearn_synset._retraining.synset import data_loss
 from tests._retraining.test_input_subspace import RANK, Reads, layers, problem
 

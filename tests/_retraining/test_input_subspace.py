@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from sklearn_synset._retraining import input_subspace as module
-from sklearn_synset._retraining.input_subspace import input_subspace
+from sklearn_synset._retraining.preconditioning import input_subspace as module
+from sklearn_synset._retraining.preconditioning.input_subspace import input_subspace
 from sklearn_synset._retraining.synset import Synset
 from tests.problems import functional, mlp, seeded
 

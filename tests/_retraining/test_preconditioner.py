@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from sklearn_synset._retraining.preconditioner import Preconditioner, preconditioner
+from sklearn_synset._retraining.preconditioning.preconditioner import Preconditioner, preconditioner
 from sklearn_synset._retraining.removal import mean_loss
 from sklearn_synset._retraining.rewinding import on_the_way
 from tests._retraining.test_input_subspace import RANK, D, problem, rows

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sklearn_synset._retraining import removal as module
-from sklearn_synset._retraining.preconditioner import Preconditioner
+from sklearn_synset._retraining.preconditioning.preconditioner import Preconditioner
 from sklearn_synset._retraining.removal import Retraining, displacements, mean_loss, removal_path
 from sklearn_synset._retraining.rewinding import rewound
 from sklearn_synset._retraining.synset import Synset

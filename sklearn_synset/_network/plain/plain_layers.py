@@ -4,8 +4,8 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrizations import _WeightNorm
 
-from sklearn_synset._network.plain_embedding_bag import PlainEmbeddingBag
-from sklearn_synset._network.plain_recurrence import PLAIN_RECURRENCE
+from sklearn_synset._network.plain.plain_embedding_bag import PlainEmbeddingBag
+from sklearn_synset._network.plain.plain_recurrence import PLAIN_RECURRENCE
 
 
 class _PlainPReLU(nn.PReLU):

@@ -10,7 +10,7 @@ from torch import nn
 from torch.func import grad, vmap
 
 from sklearn_synset._network.functional_model import FunctionalModel
-from sklearn_synset._retraining.input_subspace import InputSubspace, n_components
+from sklearn_synset._retraining.preconditioning.input_subspace import InputSubspace, n_components
 from sklearn_synset._retraining.synset import Synset, data_loss
 
 _FOLLOWED = 0.97  # of the second moments that the subspace keeps

@@ -9,7 +9,7 @@ import torch
 from sklearn_synset._curvature.power_iteration import largest_curvature_at
 from sklearn_synset._network.functional_model import FunctionalModel
 from sklearn_synset._network.operation_count import flops_of_gradient, flops_of_product
-from sklearn_synset._retraining.input_subspace import InputSubspace, input_subspace
+from sklearn_synset._retraining.preconditioning.input_subspace import InputSubspace, input_subspace
 from sklearn_synset._retraining.rewinding import on_the_way
 from sklearn_synset._retraining.synset import Synset
 

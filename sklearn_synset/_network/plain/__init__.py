@@ -1,0 +1,1 @@
+"""Layers in operations that torch can vectorise over weights."""

@@ -1,0 +1,1 @@
+"""Steps that are scaled by the curvature of layers and inputs."""
