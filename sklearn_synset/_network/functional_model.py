@@ -19,6 +19,7 @@ from sklearn_synset._network.recipe import Recipe
 from sklearn_synset._network.transform_checks import check_transforms
 from sklearn_synset._runtime.torch_interop import as_tensor, plain_attention, resolve_device
 
+_NEVER = 1e-12  # a probability, of classes without rows
 _N_ROWS = 256  # that a network's depth is measured on
 _HALF = (torch.float16, torch.bfloat16)
 
@@ -303,10 +304,15 @@ def freeze(
     spread = np.linspace(0, len(X) - 1, min(len(X), _N_ROWS)).round().astype(int)
     rows = as_tensor(X[spread], dtype=row_dtype(X, model.dtype), device=model.device)
 
+    is_seen: slice | torch.Tensor = slice(None)
+    if loss == "cross_entropy":
+        with torch.no_grad():
+            is_seen = model(model.theta, rows).softmax(1).mean(0) > _NEVER
+
     def outputs(factor: float) -> torch.Tensor:
-        found = model(model.shrunk(factor), rows)
-        is_shifted = loss == "cross_entropy"  # which changes no probability
-        return found - found.mean(1, keepdim=True) if is_shifted else found
+        found = model(model.shrunk(factor), rows)[:, is_seen]
+        # A shift of all logits, or a class that is never predicted, changes no probability.
+        return found - found.mean(1, keepdim=True) if loss == "cross_entropy" else found
 
     return replace(model, depth=depth_of(outputs))
 
