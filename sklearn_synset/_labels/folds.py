@@ -66,7 +66,7 @@ def leave_folds_out(
     networks that it is evaluated by. Expensive trainings are repeated from one seed, or in one
     round that leaves out each fold.
     """
-    fold = _folds(synset.group, seed)
+    fold = folds_of_rows(synset.group, _N_FOLDS, seed)
     n_folds = int(fold.max()) + 1
     each_fold = [[k] for k in range(n_folds)]
     labels = _hard_labels(model, synset)
@@ -88,14 +88,24 @@ def leave_folds_out(
     return Folds(fold, networks, fit_label_noise(log_probabilities(as_array(p.sum(0))), labels))
 
 
-def _folds(group: torch.Tensor, seed: int) -> torch.Tensor:
-    """Deal the rows (s,) of each group out to folds, in random order within a group."""
+def folds_of_rows(group: torch.Tensor, n_folds: int, seed: int) -> torch.Tensor:
+    """Return the fold (s,) of each row: those of each group in turn, in random order within it.
+
+    Parameters
+    ----------
+    group : Tensor of shape (s,)
+        Group of each row.
+    n_folds : int
+        Folds; as many as rows if there are fewer.
+    seed : int
+        Of the order.
+    """
     generator = torch.Generator().manual_seed(seed)
     n_rows = len(group)
     shuffled = torch.randperm(n_rows, generator=generator).to(group.device)
     order = shuffled[group[shuffled].argsort(stable=True)]
     fold = torch.empty_like(group)
-    fold[order] = torch.arange(n_rows, device=group.device) % min(_N_FOLDS, n_rows)
+    fold[order] = torch.arange(n_rows, device=group.device) % min(n_folds, n_rows)
     return fold
 
 

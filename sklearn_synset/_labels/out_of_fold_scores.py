@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from sklearn_synset._data.row_source import Rows
+from sklearn_synset._labels.folds import folds_of_rows
 from sklearn_synset._labels.label_noise import fit_label_noise
 from sklearn_synset._network.functional_model import FunctionalModel
 from sklearn_synset._network.training_loss import one_hot_targets
@@ -43,7 +44,7 @@ def own_group_objectives(
     synset : Synset
         What it is trained on again.
     leave_out : LeaveOut
-        How; its `rewind` is not used. A callable solver has no path: the end takes its place.
+        How; its `rewind` is not used.
     X : Tensor or RowSource of shape (q, d...)
         Rows.
     y : Tensor of shape (q,) or (q, C)
@@ -150,14 +151,9 @@ class _Mean:
 
 
 def _in_folds(synset: Synset, seed: int) -> Synset:
-    """Deal the rows of each group in turn out to folds, in random order within a group."""
-    generator = torch.Generator().manual_seed(seed)
-    n_rows, device = len(synset.weight), synset.group.device
-    shuffled = torch.randperm(n_rows, generator=generator).to(device)
-    order = shuffled[synset.group[shuffled].argsort(stable=True)]
-    n_folds, fold = min(_N_FOLDS, n_rows), torch.empty_like(synset.group)
-    fold[order] = torch.arange(n_rows, device=device) % n_folds
-    weight = synset.weight.new_zeros(n_folds).index_add(0, fold, synset.weight)
+    """Return the synset with folds in the place of its groups."""
+    fold = folds_of_rows(synset.group, _N_FOLDS, seed)
+    weight = synset.weight.new_zeros(int(fold.max()) + 1).index_add(0, fold, synset.weight)
     return replace(synset, group=fold, group_size=weight)
 
 
