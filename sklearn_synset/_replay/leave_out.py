@@ -16,6 +16,7 @@ from sklearn_synset._network.recipe import Recipe
 from sklearn_synset._objective.network_set import NetworkSet, joined
 from sklearn_synset._replay.course import Course
 from sklearn_synset._replay.lift import centred, lifted, n_lifted_rows
+from sklearn_synset._replay.operation_rules import UnknownOperationError
 from sklearn_synset._replay.replay import can_mix_seeds, replay
 from sklearn_synset._replay.rows import (
     ReplayedRows,
@@ -431,6 +432,21 @@ def _replayed(
     n_moments: int = 0,
 ) -> list[tuple[NetworkSet, torch.Tensor]]:
     """Train the networks of some blocks; return those of each, and their outputs (R, m, C)."""
+    try:
+        return _replayed_at_once(plan, model, blocks, X, n_moments)
+    except UnknownOperationError:
+        alone = [_replayed_at_once(plan, model, [block], X, n_moments) for block in blocks]
+        return [each for (each,) in alone]
+
+
+def _replayed_at_once(
+    plan: ReplayPlan,
+    model: FunctionalModel,
+    blocks: list[tuple[int, torch.Tensor]],
+    X: torch.Tensor,
+    n_moments: int,
+) -> list[tuple[NetworkSet, torch.Tensor]]:
+    """Train the networks of some blocks as one stack."""
     sizes = [len(kept) for _, kept in blocks]
     course = Course(sum(sizes), n_moments) if n_moments else None
     # Other threads switch the kernels of attention: each gives other roundings.

@@ -8,6 +8,8 @@ import torch
 from sklearn_synset._network.plain.plain_layers import with_plain_layers
 from sklearn_synset._network.recipe import Recipe, Stopping
 from sklearn_synset._replay.course import Course
+from sklearn_synset._replay.network_graph import graphs_of
+from sklearn_synset._replay.operation_rules import UnknownOperationError
 from sklearn_synset._replay.optimizers import StackedOptimizer
 from sklearn_synset._replay.row_order import epochs_of_synset, epochs_of_training
 from sklearn_synset._replay.rows import ReplayedRows
@@ -46,6 +48,11 @@ def replay(
     networks : StackedNetwork
         The trained networks of all blocks.
 
+    Raises
+    ------
+    UnknownOperationError
+        If there are several blocks, and an operation of the networks has no rule.
+
     Notes
     -----
     A row that was left out keeps its place in the minibatches, with weight 0. On the training rows
@@ -59,6 +66,8 @@ def replay(
         networks = StackedNetwork(
             [(block.module, block.n_networks) for block in started], rows.shaped(rows.X[:2])
         )
+        if len(blocks) > 1 and not networks.is_graph:
+            raise UnknownOperationError("networks from several seeds cannot be one stack")
         order = _Order(started)
         optimizer = StackedOptimizer(recipe, networks.parameters)
         weight = kept[:, rows.group] * rows.weight
@@ -106,8 +115,9 @@ def can_mix_seeds(recipe: Recipe, X: torch.Tensor) -> bool:
     if recipe.needs_own_optimizers:
         return False
     with keep_global_state(0), torch.enable_grad():
-        network = StackedNetwork([(recipe.initialised().module_, 1)], X)
-    return network.is_graph
+        module = recipe.initialised().module_
+        names = {name for name, each in module.named_parameters() if each.requires_grad}
+        return graphs_of(module, names, X) is not None
 
 
 class _Block:

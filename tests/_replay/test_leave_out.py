@@ -13,7 +13,7 @@ from torch import nn
 
 from sklearn_synset import SynsetAttributor
 from sklearn_synset._distillation.distilled_synset import whole_synset
-from sklearn_synset._replay.leave_out import replay_plans
+from sklearn_synset._replay.leave_out import _replayed, replay_plans
 from sklearn_synset._replay.lift import centred, lifted
 from tests.problems import classification_model
 from tests.reference import log_odds
@@ -91,6 +91,15 @@ def test_networks_of_several_seeds_in_one_stack_are_those_of_each_alone():
         ((alone, expected),) = plan.blocks(model, [(seed, own)], plan.lifted_X)
         torch.testing.assert_close(found.theta, alone.theta, rtol=1e-7, atol=1e-9)
         torch.testing.assert_close(outputs, expected, rtol=1e-7, atol=1e-9)
+
+
+def test_networks_that_cannot_be_one_stack_are_trained_seed_by_seed():
+    model, _, plan = planned(module__between=(nn.Tanh, lambda: nn.GroupNorm(1, 6)))
+    blocks = [(seed, leave_each_out()) for seed in plan.seeds]
+    together = _replayed(plan, model, blocks, plan.lifted_X)
+    for block, (networks, outputs) in zip(blocks, together, strict=True):
+        ((own, expected),) = _replayed(plan, model, [block], plan.lifted_X)
+        assert torch.equal(networks.theta, own.theta) and torch.equal(outputs, expected)
 
 
 def test_rows_in_other_groups_are_left_out_with_these():
